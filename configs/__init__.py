@@ -1,0 +1,1 @@
+"""Settings, prompts, policy rules and model data."""
