@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+WINDOW = 8192
+"""Tokens: the most the model was trained for."""
 ALIAS = "smollm2"
 """The name the server lists the model under."""
 
@@ -43,7 +44,7 @@ def installed() -> bool:
 
 
 @contextmanager
-def small_model(context_tokens: int = 4096) -> Iterator[str]:
+def small_model(context_tokens: int = WINDOW) -> Iterator[str]:
     """Run the server as a process; gives its base URL, which ends in `/v1`."""
     command = [sys.executable, "-m", "ml_intern.tests.bench.small_model", "--context", str(context_tokens)]
     # llama.cpp tells its whole life on stderr.
@@ -64,7 +65,7 @@ def small_model(context_tokens: int = 4096) -> Iterator[str]:
 def main(argv: list[str] | None = None) -> int:
     """Serve until stdin closes."""
     parser = argparse.ArgumentParser(description="A real small model on loopback.")
-    parser.add_argument("--context", type=int, default=4096, help="window in tokens")
+    parser.add_argument("--context", type=int, default=WINDOW, help="window in tokens")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     options = parser.parse_args(argv)
     xllamacpp: Any = import_module("xllamacpp")  # a compiled module without types, in the test group only
@@ -79,7 +80,6 @@ def main(argv: list[str] | None = None) -> int:
     parameters.cpuparams.n_threads = 1
     parameters.use_jinja = True
     server = xllamacpp.Server(parameters)
-    signal.signal(signal.SIGTERM, lambda *_: os.close(0))
     print(f"{server.listening_address}/v1", flush=True)  # noqa: T201 -- how the parent learns the address
     while os.read(0, 4096):
         pass
