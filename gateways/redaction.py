@@ -1,0 +1,138 @@
+"""Keep keys and tokens out of what people and files get to see."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MARK = "[REDACTED]"
+
+SECRET_VARIABLE = re.compile(
+    r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|ACCESS_KEY_ID)$|APIKEY$",
+    re.IGNORECASE,
+)
+"""Names of environment variables whose values are secrets."""
+
+_SECRET_NAME = re.compile(
+    r"(?i:(?:api|secret|access|private|auth)[_-]?key(?:[_-]id)?$)"
+    r"|(?i:(?:api|auth|access|refresh|session|bearer|bot|app|hf|hub|github)[_-]?token$)"
+    r"|(?i:(?:secret|password|passwd|passphrase)$)"
+    r"|^[A-Z][A-Z0-9_]*_(?:TOKEN|KEY|CREDENTIALS?)$"
+)
+"""Names that promise a secret also in code and data, where `pad_token` and `primary_key` are none."""
+
+_SHORTEST = 8
+"""Shorter values are words like `test` or `none`; replacing them would mangle ordinary text."""
+
+_SHAPES = re.compile(
+    r"""
+      (?<![A-Za-z0-9])(?:
+        hf_(?:oauth_|jwt_)[\w.\-]{16,}
+      | hf_[A-Za-z0-9]{30,}
+      | sk-(?=[\w\-]*\d)[\w\-]{20,}
+      | gsk_[A-Za-z0-9]{40,}
+      | gh[pousr]_[A-Za-z0-9]{30,}
+      | github_pat_\w{30,}
+      | glpat-[\w\-]{20,}
+      | xox[abeoprs]-[A-Za-z0-9\-]{10,}
+      | xapp-[A-Za-z0-9\-]{20,}
+      | npm_[A-Za-z0-9]{36}
+      | pypi-[\w\-]{50,}
+      | AIza[\w\-]{35}
+      | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
+      | eyJ[\w\-]{10,}\.eyJ[\w\-]{10,}\.[\w\-]{10,}
+      )
+    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)(?=[\w\-.~+/]*\d)[\w\-.~+/]{16,}=*")
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@\"']*):([^\s/@\"']{3,})(?=@)")
+
+_ASSIGNED = re.compile(
+    r"""
+    (?P<name>\b[A-Za-z][\w\-]*)
+    (?P<between>\\?["']?\s*[:=]\s*)
+    (?:(?P<quote>\\?["'])(?P<quoted>[^"'\\\s]{8,})(?P=quote)|(?P<bare>[^\s"'\\,;)\]}]{8,}))
+    """,
+    re.VERBOSE,
+)
+_OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w\-+/=.~!@#%^&*]+")
+_CODE = re.compile(r"^[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]\w*)+$|[(\[{$<]")
+_PASSWORD_NAME = re.compile(r"PASSW|PASSPHRASE", re.IGNORECASE)
+
+
+def secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of the variables whose names say that they are secret, longest first."""
+    found = {value.strip() for name, value in env.items() if SECRET_VARIABLE.search(name)}
+    # Some such variables hold the path of a key file, which is no secret.
+    kept = (value for value in found if len(value) >= _SHORTEST and not value.startswith(("/", "~")))
+    return tuple(sorted(kept, key=len, reverse=True))
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Replace secrets by `[REDACTED]`, leaving code such as `pad_token = eos_token` as it is.
+
+    Three nets: the given values, also as JSON or in a URL; well-known shapes (Hugging Face, OpenAI,
+    Anthropic, GitHub, Slack, AWS, …, private keys, passwords in URLs); and values assigned to a name that
+    says it is secret, if the value looks like one and not like code.
+    """
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, MARK)
+        for written in (json.dumps(secret)[1:-1], quote(secret, safe="")):
+            if written != secret and written in text:
+                text = text.replace(written, MARK)
+    text = _SHAPES.sub(MARK, text)
+    text = _BEARER.sub(rf"\1{MARK}", text)
+    text = _URL_PASSWORD.sub(rf"\1:{MARK}", text)
+    return _ASSIGNED.sub(_assignment, text)
+
+
+def redact_data(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Redact all strings of JSON-like data, and whatever stands under a key that names a secret.
+
+    The copy is plain JSON: not-a-number and infinities become None, other objects their text.
+    """
+    secrets = tuple(secrets)
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, dict):
+        return {str(key): _under(str(key), item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_data(item, secrets) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value), secrets)
+
+
+def _under(key: str, value: Any, secrets: tuple[str, ...]) -> Any:
+    if isinstance(value, str) and _is_secret(key, value):
+        return MARK
+    return redact_data(value, secrets)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if not _SECRET_NAME.search(name) or value == MARK:
+        return False
+    if _PASSWORD_NAME.search(name):
+        return len(value) >= _SHORTEST and _CODE.search(value) is None
+    return len(value) >= _SHORTEST and _OPAQUE.fullmatch(value) is not None and _CODE.search(value) is None
+
+
+def _assignment(match: re.Match[str]) -> str:
+    name, quoted, bare = match["name"], match["quoted"], match["bare"]
+    whole: str = match.group()
+    if quoted is not None:
+        return whole.replace(quoted, MARK) if _is_secret(name, quoted) else whole
+    # Unquoted values are secrets in a shell or an .env file, where names are upper case; else they are code.
+    return whole.replace(bare, MARK) if name.isupper() and _is_secret(name, bare) else whole
