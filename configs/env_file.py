@@ -13,8 +13,7 @@ from .substitution import SubstitutionError, expand
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_REDIRECTS = re.compile(
-    r"""
+_REDIRECTS = r"""
       (?:^|_)(?:HOST|HOSTS|HOSTNAME|ADDR|ADDRESS|SERVER|URL|URI|BASEURL|ENDPOINTS?|PROXY|API_BASE)(?:_|$)
     | ^(?:PATH|HOME|SHELL|ENV|IFS|CDPATH|TMPDIR|EDITOR|VISUAL|PAGER|BROWSER|KUBECONFIG)$
     | ^(?:PERL5LIB|PERL5OPT|RUBYOPT|RUBYLIB|NODE_OPTIONS|NODE_PATH)$
@@ -22,9 +21,7 @@ _REDIRECTS = re.compile(
     | ^SSH_(?:ASKPASS|AUTH_SOCK)
     | ^(?:ML_INTERN|LD|DYLD|BASH|XDG|SSL|PIP|UV|NPM_CONFIG)_
     | ^_ML_INTERN | ^PYTHON | CA_BUNDLE | CERT_FILE | CERT_DIR | CONFIG_FILE
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
 """Names that move a host, or decide which program runs: a cloned repository must set none of them."""
 
 
@@ -43,7 +40,8 @@ class Environment:
 
 def is_redirecting(name: str) -> bool:
     """Whether a variable could send a credential elsewhere or choose what code runs."""
-    return _REDIRECTS.search(name) is not None
+    # Compiled at first use (and cached by re): most directories have no .env.
+    return re.search(_REDIRECTS, name, re.VERBOSE | re.IGNORECASE) is not None
 
 
 def effective_environment(environ: Mapping[str, str], cwd: Path) -> Environment:

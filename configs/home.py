@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -85,6 +84,8 @@ def touch_private(path: Path) -> Path:
 
 def _prove_writable(path: Path) -> None:
     """Write a page: neither access bits nor free-space figures foretell a full or read-only disk."""
+    import tempfile  # noqa: PLC0415 - loads random and shutil, which reading settings does not need
+
     with tempfile.TemporaryFile(dir=path) as probe:
         probe.write(b"\0" * 4096)
         probe.flush()

@@ -122,6 +122,8 @@ class Settings(_Section):
     """Model id -> tokens."""
     hosts: dict[str, str] = {}
     """Variable that names a host (`HF_ENDPOINT`, `GITHUB_API_URL`, …) -> URL; the environment wins."""
+    shell_env: list[str] = []
+    """Names of secret variables (`HF_TOKEN`, …) that shell commands get too; without it they get none."""
     tool_runtime: Literal["local", "sandbox"] = "local"
     confirm_cpu_jobs: bool = True
     mcpServers: dict[str, dict[str, Any]] = {}

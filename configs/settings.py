@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +213,8 @@ def _as_written(path: KeyPath, owner: Source | None) -> str:
 
 
 def _nearest(path: KeyPath) -> str:
+    import difflib  # noqa: PLC0415 - needed for a mistake only
+
     known = _known_names(path[:-1])
     close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
     if close:
