@@ -7,6 +7,7 @@ shown. One operation ends with exactly one closing event.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 EventName = Literal[
@@ -37,7 +38,15 @@ EventName = Literal[
 """Every event there is."""
 
 CLOSING: frozenset[str] = frozenset(
-    {"turn_complete", "limit_reached", "interrupted", "error", "approval_required", "undo_complete", "shutdown"}
+    {
+        "turn_complete",
+        "limit_reached",
+        "interrupted",
+        "error",
+        "approval_required",
+        "undo_complete",
+        "shutdown",
+    }
 )
 """Events that end a turn or an operation. (`compacted` closes only a compaction asked for by hand.)"""
 
@@ -67,3 +76,8 @@ class Event(NamedTuple):
             "at": self.at,
             "data": self.data,
         }
+
+
+def now() -> str:
+    """The current time as entries, events and rows carry it: ISO-8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

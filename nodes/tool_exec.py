@@ -1,0 +1,130 @@
+"""Run one tool call of the batch, at most once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from langgraph.runtime import Runtime
+
+from ..configs.notes import note
+from ..graphs.state import AgentContext, AgentUpdate, EffectRecord, Entry, ToolTask
+from ..tools.base import ToolResult
+from ._entries import result_entry, text_of
+
+if TYPE_CHECKING:
+    from ..tools.base import ToolContext
+    from ..tools.registry import ParsedCall
+
+HEAD_CHARS = 2048
+"""How much of a result an event carries; the whole stands in the history."""
+
+
+async def tool_exec(task: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpdate:
+    """Give the call its one result: run it, read back what an earlier run left, or say why not."""
+    context = runtime.context
+    call, decision = task["call"], task["decision"]
+    try:
+        await context.gate.wait(decision["waits_for"])
+        if decision["decision"] == "run":
+            entry = await _run(call, context)
+        else:
+            if decision["decision"] == "malformed":
+                _announce(call, {}, 1, context)
+            result = ToolResult(decision["reason"], ok=False)
+            entry = result_entry(call, result, context.blobs, status=decision["decision"])
+            _report(call, entry, 1, context)
+    finally:
+        context.gate.open(call["id"])
+    return {"history": [entry]}
+
+
+async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
+    """Run the call unless an earlier run finished it or left its outcome unknown."""
+    parsed = context.tools.parse(call["function"]["name"], call["function"]["arguments"])
+    effect = context.tools.effect(parsed)
+    attempt = context.effects.attempt(call["id"])
+    log = _Log(call, context)
+    tool_context = context.tool_context(call["id"], log)
+    record = context.effects.find(call["id"], parsed.digest)
+    if record and record["entry"]:
+        _report(call, record["entry"], attempt, context)
+        return record["entry"]
+    if record:
+        settled = await _recover(call, parsed, record, tool_context, context)
+        if settled:
+            _report(call, settled, attempt, context)
+            return settled
+    _announce(call, parsed.canonical, attempt, context)
+    fingerprint: dict[str, str] = {}
+    if effect != "read":
+        if parsed.tool.fingerprint:
+            fingerprint = await parsed.tool.fingerprint(parsed.arguments, tool_context)
+        await context.effects.start(call["id"], parsed.digest, parsed.tool.name, effect, fingerprint)
+    result = await context.tools.run(parsed, tool_context)
+    entry = result_entry(call, result, context.blobs)
+    if effect != "read":
+        await context.effects.finish(call["id"], entry)
+    _report(call, entry, attempt, context)
+    if "plan" in result.details:
+        context.emit("plan_update", {"plan": result.details["plan"]})
+    return entry
+
+
+async def _recover(
+    call: dict[str, Any],
+    parsed: ParsedCall,
+    record: EffectRecord,
+    tool_context: ToolContext,
+    context: AgentContext,
+) -> Entry | None:
+    """Settle a call that started before a crash; None when it may simply run again."""
+    result: ToolResult | None = None
+    if parsed.tool.recover:
+        result = await parsed.tool.recover(parsed.arguments, tool_context, record["fingerprint"])
+    if result is None and record["state"] == "started" and context.tools.effect(parsed) == "idempotent":
+        now = await parsed.tool.fingerprint(parsed.arguments, tool_context) if parsed.tool.fingerprint else {}
+        if now == record["fingerprint"]:
+            return None
+    if result is None:
+        result = ToolResult(note("outcome_unknown", tool=parsed.tool.name), ok=False)
+        entry = result_entry(call, result, context.blobs, status="unknown")
+        await context.effects.finish(call["id"], entry, unknown=True)
+        return entry
+    entry = result_entry(call, result, context.blobs)
+    await context.effects.finish(call["id"], entry)
+    return entry
+
+
+class _Log:
+    """Live output of one call, as events."""
+
+    def __init__(self, call: dict[str, Any], context: AgentContext) -> None:
+        self._emit = context.emit
+        self._data = {"tool": call["function"]["name"], "tool_call_id": call["id"]}
+
+    def __call__(self, text: str) -> None:
+        self._emit("tool_log", {**self._data, "log": text})
+
+
+def _announce(call: dict[str, Any], arguments: dict[str, Any], attempt: int, context: AgentContext) -> None:
+    data = {"tool": call["function"]["name"], "arguments": arguments, "tool_call_id": call["id"]}
+    context.emit("tool_call", data | ({"attempt": attempt} if attempt > 1 else {}))
+
+
+def _report(call: dict[str, Any], entry: Entry, attempt: int, context: AgentContext) -> None:
+    text = text_of(entry)
+    data = {
+        "tool": call["function"]["name"],
+        "tool_call_id": call["id"],
+        "output": text[:HEAD_CHARS],
+        "success": entry.get("ok", False),
+        "entry_id": entry["id"],
+    }
+    raw = json.dumps(entry["message"].get("content")).encode()
+    data |= {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    for key in ("diff", "exit_code", "duration_s"):
+        if key in entry.get("details", {}):
+            data[key] = entry["details"][key]
+    context.emit("tool_output", data | ({"attempt": attempt} if attempt > 1 else {}))

@@ -1,0 +1,79 @@
+"""One USD cap over everything a thread does, kept in the database so that it survives a resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, update
+
+from ..events import now
+from .tables import spend, threads
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ..llm.reply import Reply
+    from .store import Store
+
+
+class Ledger:
+    """What one thread has spent, and what it may."""
+
+    def __init__(
+        self, store: Store, thread_id: str, model: str, max_cost_usd: float | None, row: dict[str, Any]
+    ) -> None:
+        """Go on from the totals in the thread's row.
+
+        Args:
+            store: The database.
+            thread_id: The thread.
+            model: Model id booked with each call.
+            max_cost_usd: The cap; None for none.
+            row: The thread's row, for what earlier runs have spent.
+        """
+        self._store = store
+        self._thread_id = thread_id
+        self._model = model
+        self.max_cost_usd = max_cost_usd
+        self.cost_usd: float = row["cost_usd"]
+        self.unpriced_calls: int = row["unpriced_calls"]
+        self.run_cost_usd = 0.0
+        self.run_unpriced_calls = 0
+        self.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cache_read_tokens": 0}
+
+    def record_model(self, kind: str, reply: Reply) -> None:
+        """Book one model call; `kind` is main, compaction or research."""
+        tokens = reply.usage.total_tokens if reply.usage else 0
+        if reply.usage:
+            for name in self.usage:
+                self.usage[name] += getattr(reply.usage, name)
+        if reply.cost_usd is None:
+            self.unpriced_calls += 1
+            self.run_unpriced_calls += 1
+        self.cost_usd += reply.cost_usd or 0.0
+        self.run_cost_usd += reply.cost_usd or 0.0
+        row = {
+            "thread_id": self._thread_id,
+            "at": now(),
+            "kind": "model" if kind == "main" else kind,
+            "model": self._model,
+            "tokens": tokens,
+            "actual_usd": reply.cost_usd,
+        }
+        totals = {
+            "total_tokens": threads.c.total_tokens + tokens,
+            "cost_usd": threads.c.cost_usd + (reply.cost_usd or 0.0),
+            "unpriced_calls": threads.c.unpriced_calls + (reply.cost_usd is None),
+        }
+
+        def book(connection: Connection) -> None:
+            connection.execute(insert(spend), row)
+            connection.execute(update(threads).where(threads.c.id == self._thread_id).values(totals))
+
+        self._store.submit(book)
+
+    def exhausted(self) -> str | None:
+        """One line that says the cap is reached, or None."""
+        if self.max_cost_usd is None or self.cost_usd < self.max_cost_usd:
+            return None
+        return f"the cost cap of ${self.max_cost_usd:.2f} is reached (${self.cost_usd:.4f} spent)"

@@ -1,0 +1,102 @@
+"""LangGraph's SQLite saver, tied to our journal: events first, then the checkpoint, then its step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiosqlite
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from .describe import describe
+from .store import BUSY_TIMEOUT_MS, fence_sql, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+
+    from .effects import EffectLog
+    from .journal import Journal
+
+
+class JournalingSaver(AsyncSqliteSaver):
+    """The official saver with integer versions; every checkpoint a node writes becomes a step.
+
+    A checkpoint is written after the events of its nodes are stored, so no event can be missing that
+    a checkpoint speaks of. A step row may be missing after a crash; `heal` adds it.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        super().__init__(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=[]))
+        self._path = path
+        self._written: dict[str, list[tuple[str, Sequence[tuple[str, Any]]]]] = {}
+        self.journal: Journal | None = None
+        self.effect_log: EffectLog | None = None
+        self.settling_node: str | None = None
+        """Node that an `aupdate_state` under way writes as; its checkpoint is a step too."""
+
+    def get_next_version(self, current: int | None, channel: None) -> int:  # type: ignore[override]
+        """Integers: the saver's long version strings were half of every row."""
+        return 1 if current is None else current + 1
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Write the checkpoint once its events are stored, then number it."""
+        if self.journal:
+            await self.journal.flush()
+        try:
+            stored = await super().aput(config, checkpoint, metadata, new_versions)
+        except aiosqlite.Error as error:
+            raise translate(error, self._path) from error
+        if self.journal:
+            self._number(config["configurable"].get("checkpoint_id"), checkpoint["id"], metadata)
+        return stored
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Write what a finished task returned once its events are stored."""
+        if self.journal:
+            await self.journal.flush()
+        try:
+            await super().aput_writes(config, writes, task_id, task_path)
+        except aiosqlite.Error as error:
+            raise translate(error, self._path) from error
+        self._written.setdefault(config["configurable"]["checkpoint_id"], []).append((task_path, writes))
+
+    def _number(self, parent_id: str | None, checkpoint_id: str, metadata: CheckpointMetadata) -> None:
+        written = self._written.pop(parent_id or "", [])
+        step = describe(written)
+        if metadata["source"] == "update" and self.settling_node:
+            step = describe(written, node=self.settling_node)
+        elif metadata["source"] != "loop" or step is None:
+            return
+        if step and self.journal:
+            self.journal.record_step(checkpoint_id, **step._asdict())
+        if self.effect_log:
+            self.effect_log.checkpointed()
+
+
+async def open_saver(path: Path, thread_id: str, run_no: int) -> JournalingSaver:
+    """Open LangGraph's tables in our database, fenced against a newer run of the thread."""
+    connection = await aiosqlite.connect(path)
+    await connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    saver = JournalingSaver(connection, path)
+    await saver.setup()
+    await connection.execute("PRAGMA synchronous=NORMAL")
+    for table in ("checkpoints", "writes"):
+        await connection.execute(fence_sql(table, thread_id, run_no))
+    await connection.commit()
+    return saver

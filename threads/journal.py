@@ -1,0 +1,122 @@
+"""What happened in a thread: its events and steps, stored before anybody sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, update
+
+from ..events import UNSTORED, Event, now
+from .tables import events, steps, threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from sqlalchemy import Connection
+
+    from ..events import EventName
+    from .store import Store
+
+SEQ_BLOCK = 1_000
+"""Numbers reserved at a time, so that unstored chunks need no write each; a crash leaves a gap."""
+
+
+class Journal:
+    """Numbers, stores and then hands out the events of one thread, and numbers its steps."""
+
+    def __init__(self, store: Store, thread_id: str, listener: Callable[[Event], None]) -> None:
+        self._store = store
+        self._thread_id = thread_id
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._next_seq = self._reserved_until = 0
+        self._last: Future[Any] | None = None
+        self.step, self.last_checkpoint_id = store.write_now(self._newest_step)
+        self.closing: Event | None = None
+        """The newest closing event of this run."""
+
+    def emit(self, name: EventName, data: dict[str, Any]) -> None:
+        """Store the event, then show it. Returns at once; `flush` waits for the disk."""
+        if self._next_seq == self._reserved_until:
+            self._reserve()
+        event = Event(self._next_seq, self._thread_id, name, now(), data)
+        self._next_seq += 1
+        if name in UNSTORED:
+            self._after_earlier(event)
+            return
+        row = {
+            "thread_id": self._thread_id,
+            "seq": event.seq,
+            "at": event.at,
+            "name": name,
+            "data": json.dumps(data, ensure_ascii=False),
+            "step": self.step,
+        }
+        self._last = self._store.execute(insert(events), row, done=lambda: self._show(event))
+
+    def record_step(
+        self, checkpoint_id: str, node: str, what: str, tokens: int | None = None, usd: float | None = None
+    ) -> None:
+        """Give the checkpoint that a node just wrote its number."""
+        self.step += 1
+        self.last_checkpoint_id = checkpoint_id
+        row = {
+            "thread_id": self._thread_id,
+            "step": self.step,
+            "checkpoint_id": checkpoint_id,
+            "node": node,
+            "at": now(),
+            "what": what,
+            "tokens": tokens,
+            "usd": usd,
+        }
+        self._last = self._store.execute(insert(steps), row)
+
+    def update_thread(self, **values: Any) -> None:
+        """Change the thread's row, in order with the events."""
+        statement = update(threads).where(threads.c.id == self._thread_id).values(updated_at=now(), **values)
+        self._last = self._store.execute(statement)
+
+    async def flush(self) -> None:
+        """Wait until everything emitted so far is stored; raises what storing it raised."""
+        last = self._last
+        if last is not None and not (last.done() and last.exception() is None):
+            await asyncio.wrap_future(last)
+
+    async def drain(self) -> None:
+        """Wait until everything emitted so far is stored and shown."""
+        await self.flush()
+        await asyncio.sleep(0)
+
+    def _show(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._listener, event)
+
+    def _after_earlier(self, event: Event) -> None:
+        """Show an unstored event no sooner than the stored ones before it."""
+        if self._last is None or self._last.done():
+            self._loop.call_soon(self._listener, event)
+        else:
+            self._last.add_done_callback(lambda _: self._show(event))
+
+    def _reserve(self) -> None:
+        def reserve(connection: Connection) -> int:
+            row = threads.c.id == self._thread_id
+            first: int = connection.execute(select(threads.c.next_seq).where(row)).scalar_one()
+            connection.execute(update(threads).where(row).values(next_seq=first + SEQ_BLOCK))
+            return first
+
+        self._next_seq = self._store.write_now(reserve)
+        self._reserved_until = self._next_seq + SEQ_BLOCK
+
+    def _newest_step(self, connection: Connection) -> tuple[int, str | None]:
+        mine = steps.c.thread_id == self._thread_id
+        newest = connection.execute(select(func.max(steps.c.step)).where(mine)).scalar()
+        if newest is None:
+            return 0, None
+        row = connection.execute(
+            select(steps.c.checkpoint_id).where(mine, steps.c.step == newest)
+        ).scalar_one()
+        return newest, row

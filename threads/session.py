@@ -1,0 +1,319 @@
+"""One thread, open in this process: takes prompts, goes on after a stop, answers approvals."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from langgraph.types import Command, Overwrite
+from sqlalchemy import insert, update
+
+from ..errors import LimitReached, MlInternError, ModelError, UserError
+from ..events import CLOSING, now
+from ..graphs.agent import NO_RECURSION_LIMIT
+from ..graphs.state import new_turn, new_window
+from ..nodes._entries import final_response, user_entry
+from ..nodes._shrink import total_tokens
+from ..nodes.compact import make_room
+from . import listing
+from .settle import settle
+from .tables import approvals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.runnables import RunnableConfig
+
+    from ..events import EventName
+    from ..graphs.agent import AgentGraph
+    from ..graphs.state import AgentContext
+    from .budget import Ledger
+    from .checkpointer import JournalingSaver
+    from .effects import EffectLog
+    from .journal import Journal
+    from .lease import Lease
+    from .store import Store
+
+ANSWER_POLL_S = 0.4
+"""How often a live process looks for an answer that another terminal left."""
+
+
+@dataclasses.dataclass
+class Session:
+    """Everything that belongs to one open thread. Made by `opening.open_session`."""
+
+    thread_id: str
+    store: Store
+    saver: JournalingSaver
+    journal: Journal
+    effect_log: EffectLog
+    ledger: Ledger
+    lease: Lease
+    graph: AgentGraph
+    context: AgentContext
+    status: str
+    """Status the thread had when it was opened."""
+    _task: asyncio.Task[Any] | None = None
+    _interrupt_reason: str | None = None
+
+    @property
+    def config(self) -> RunnableConfig:
+        """Where the thread stands, for LangGraph."""
+        return {"configurable": {"thread_id": self.thread_id}, "recursion_limit": NO_RECURSION_LIMIT}
+
+    async def state(self) -> dict[str, Any]:
+        """The values of the newest checkpoint."""
+        return (await self.graph.aget_state(self.config)).values
+
+    async def is_unfinished(self) -> bool:
+        """Whether a turn is under way: interrupted, crashed, failed or waiting."""
+        return bool((await self.graph.aget_state(self.config)).next)
+
+    async def waiting(self) -> dict[str, Any] | None:
+        """The approval this thread waits for, or None."""
+        if (await self.graph.aget_state(self.config)).next != ("approval_interrupt",):
+            return None
+        return listing.waiting_approval(self.store, self.thread_id)
+
+    async def take(self, prompt: str) -> None:
+        """Run a user turn to its end; what was half done before is settled first."""
+        await self._settle("abandoned")
+        row = listing.thread_row(self.store, self.thread_id) or {}
+        title = {} if row.get("title") else {"title": listing.title_of(prompt)}
+        self.journal.update_thread(turn_count=row.get("turn_count", 0) + 1, iterations_base=0, **title)
+        self._limit_from(0)
+        self.journal.emit("user_message", {"text": prompt})
+        values = (await self.graph.aget_state(self.config)).values
+        await self._drive(
+            {
+                "history": [user_entry(prompt)],
+                "turn": new_turn(),
+                "window": values.get("window") or new_window(),
+                "stop": None,
+                "guard": None,
+                "refused": False,
+            }
+        )
+
+    async def go_on(self, *, fresh_count: bool) -> None:
+        """Finish the turn that is under way, or take up one that a limit ended.
+
+        Nothing to finish: the last answer closes the operation again.
+
+        Args:
+            fresh_count: Count the iterations anew, as `-r` does and `approve` does not.
+        """
+        snapshot = await self.graph.aget_state(self.config)
+        values = snapshot.values
+        if fresh_count and values.get("turn"):
+            base = values["turn"]["iterations"]
+            self.journal.update_thread(iterations_base=base)
+            self._limit_from(base)
+        if snapshot.next:
+            waiting = await self.waiting()
+            if waiting and waiting["answer"]:
+                await self.answer(waiting["answer"])
+            else:
+                await self._drive(None)
+        elif values.get("stop") not in (None, "answer"):
+            await self._drive({"stop": None, "guard": None, "refused": False})
+        else:
+            self._close("turn_complete", self._completed(values), status="idle")
+            await self.journal.drain()
+
+    async def answer(self, answer: dict[str, Any]) -> None:
+        """Resume the waiting approval with `{payload_hash, decisions: {call id: {approved, feedback}}}`."""
+        self.context = dataclasses.replace(self.context, answered_hash=answer["payload_hash"])
+        self.journal.emit("approval_answered", answer)
+        await self._drive(Command(resume=answer), answered=answer["payload_hash"])
+
+    async def answer_from_outside(self) -> dict[str, Any]:
+        """Wait until another terminal leaves an answer."""
+        while True:
+            waiting = await asyncio.to_thread(listing.waiting_approval, self.store, self.thread_id)
+            if waiting and waiting["answer"]:
+                return dict(waiting["answer"])
+            await asyncio.sleep(ANSWER_POLL_S)
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the running turn at once, or the next one to start; finished results are kept."""
+        self._interrupt_reason = reason
+        if self._task:
+            self._task.cancel()
+
+    async def compact(self) -> None:
+        """Shrink the history by hand, below what the automatic gate would."""
+        if await self.is_unfinished():
+            raise UserError("The thread is in the middle of a turn; finish it with -r before compacting.")
+        values = (await self.graph.aget_state(self.config)).values
+        history = values.get("history", [])
+        before = total_tokens(history)
+        room = await make_room(history, before // 2, self.context)
+        after = total_tokens(room)
+        if after < before:
+            self.saver.settling_node = "compact"
+            update = {
+                "history": Overwrite(room),
+                "reply": "answer",
+                "window": new_window(values.get("window")),
+            }
+            await self.graph.aupdate_state(self.config, update, as_node="llm_call")
+            self.saver.settling_node = None
+        self.journal.emit("compacted", {"old_tokens": before, "new_tokens": after})
+        await self.journal.drain()
+
+    async def close(self) -> None:
+        """Store what is queued, close both connections, let the thread go."""
+        try:
+            await self.journal.drain()
+        finally:
+            await self.saver.conn.close()
+            self.store.close()
+            self.lease.release()
+
+    async def _drive(self, graph_input: Any, answered: str | None = None) -> None:
+        """Run the graph until it ends, waits, fails or is interrupted; emits exactly one closing event."""
+        self.journal.update_thread(status="running")
+        self.journal.emit("processing", {"message": "working"})
+        self._task = asyncio.create_task(self._stream(graph_input, answered))
+        if self._interrupt_reason:
+            self._task.cancel()
+        try:
+            payload = await self._task
+        except asyncio.CancelledError:
+            if not self._interrupt_reason:
+                raise
+            await self._interrupted()
+        except MlInternError as error:
+            if not isinstance(error, (ModelError, LimitReached)):
+                raise
+            self._close("error", {"error": str(error)}, status="error")
+        else:
+            if payload is None:
+                self._ended(await self.state())
+            else:
+                await self._wait_for(payload)
+        finally:
+            self._task = None
+            self._interrupt_reason = None
+        await self.journal.drain()
+
+    async def _stream(self, graph_input: Any, answered: str | None) -> dict[str, Any] | None:
+        """Run the graph; returns the payload of the approval it suspended on, if any."""
+        payload: dict[str, Any] | None = None
+        async for update_ in self.graph.astream(
+            graph_input, self.config, context=self.context, stream_mode="updates", durability="sync"
+        ):
+            if "__interrupt__" in update_:
+                payload = update_["__interrupt__"][0].value
+            elif answered and "approval_interrupt" in update_:
+                self._mark_settled(answered)
+                answered = None
+        return payload
+
+    def _ended(self, values: Mapping[str, Any]) -> None:
+        stop = values.get("stop")
+        if stop == "answer":
+            self._close("turn_complete", self._completed(values), status="idle")
+        elif stop == "context":
+            text = "The conversation does not fit the model's window and nothing is left to shrink; try a larger model."
+            self._close("error", {"error": text}, status="error")
+        else:
+            self._close("limit_reached", self._limit(str(stop)), status="limit")
+
+    def _limit(self, kind: str) -> dict[str, Any]:
+        if kind == "cost":
+            cap = self.ledger.max_cost_usd
+            text = f"{self.ledger.exhausted()}; go on with -r --max-cost HIGHER"
+            return {"kind": kind, "limit": cap, "message": text}
+        if kind == "repetition":
+            return {
+                "kind": kind,
+                "limit": None,
+                "message": "the model kept repeating the same calls; go on with -r",
+            }
+        limit = self.context.limits.max_iterations
+        return {"kind": kind, "limit": limit, "message": f"{limit} model calls were made; go on with -r"}
+
+    def _completed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        history = values.get("history", [])
+        turn = values.get("turn")
+        return {
+            "final_response": final_response(history),
+            "history_size": len(history),
+            "iterations": turn["iterations"] if turn else 0,
+        }
+
+    async def _interrupted(self) -> None:
+        """Settle what was half done and say so; the thread can go on from here at once."""
+        reason = self._interrupt_reason or "interrupted"
+        snapshot = await self.graph.aget_state(self.config)
+        if "tool_exec" in snapshot.next:
+            await self._settle("cancelled")
+        self._close("interrupted", {"reason": reason}, status="interrupted")
+
+    async def _settle(self, why: str) -> None:
+        await settle(
+            self.graph,
+            self.config,
+            saver=self.saver,
+            effect_log=self.effect_log,
+            blobs=self.context.blobs,
+            emit=self.journal.emit,
+            why=why,
+        )
+        if why == "abandoned":
+            waiting = listing.waiting_approval(self.store, self.thread_id)
+            if waiting:
+                self._mark_settled(waiting["payload_hash"])
+
+    async def _wait_for(self, payload: dict[str, Any]) -> None:
+        """Keep the question where other terminals find it, and close the operation with it."""
+        row = {
+            "thread_id": self.thread_id,
+            "payload_hash": payload["payload_hash"],
+            "asked_at": now(),
+            "payload": json.dumps(payload),
+        }
+        statement = insert(approvals).prefix_with("OR IGNORE").values(row)
+        await asyncio.wrap_future(self.store.execute(statement))
+        self._close("approval_required", payload, status="waiting")
+
+    def _mark_settled(self, payload_hash: str) -> None:
+        statement = (
+            update(approvals)
+            .where(approvals.c.thread_id == self.thread_id, approvals.c.payload_hash == payload_hash)
+            .values(settled=True)
+        )
+        self.store.execute(statement)
+
+    def _limit_from(self, base: int) -> None:
+        limits = dataclasses.replace(self.context.limits, iterations_base=base)
+        self.context = dataclasses.replace(self.context, limits=limits)
+
+    def _close(self, name: EventName, data: dict[str, Any], *, status: str) -> None:
+        assert name in CLOSING
+        self.journal.update_thread(status=status)
+        self.journal.emit(name, data)
+
+
+def leave_answer(store: Store, thread_id: str, answer: dict[str, Any]) -> None:
+    """Store an answer for whoever runs the thread.
+
+    Raises:
+        UserError: The question is no longer the one that was answered.
+    """
+    statement = (
+        update(approvals)
+        .where(
+            approvals.c.thread_id == thread_id,
+            approvals.c.payload_hash == answer["payload_hash"],
+            approvals.c.settled.is_(False),
+            approvals.c.answer.is_(None),
+        )
+        .values(answer=json.dumps(answer), answered_at=now())
+    )
+    if not store.execute(statement, durable=True).result():
+        raise UserError("This approval was answered or given up in the meantime; nothing was changed.")

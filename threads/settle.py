@@ -1,0 +1,85 @@
+"""Give every call of a half-done batch its result, so that nothing dangles and nothing finished is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..configs.notes import note
+from ..nodes._entries import calls_of, last_calls, result_entry, results_after
+from ..tools.base import ToolResult
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from ..graphs.agent import AgentGraph
+    from ..graphs.state import Blobs, Emit, Entry
+    from .checkpointer import JournalingSaver
+    from .effects import EffectLog
+
+Why = str
+"""`cancelled` (the person stopped the run) or `abandoned` (something new was said instead of an answer)."""
+
+
+async def settle(
+    graph: AgentGraph,
+    config: RunnableConfig,
+    *,
+    saver: JournalingSaver,
+    effect_log: EffectLog,
+    blobs: Blobs,
+    emit: Emit,
+    why: Why,
+) -> list[Entry]:
+    """Write results for the newest batch if it is not over; returns the results that were missing.
+
+    LangGraph shows finished results of a half-done superstep but drops them when anything else is
+    written, so they are all written again together with the missing ones.
+    """
+    state = await graph.aget_state(config)
+    history: list[Entry] = state.values.get("history", [])
+    found = last_calls(history)
+    if found is None or not set(state.next) & {"tool_exec", "approval_interrupt", "doom_check"}:
+        return []
+    position, answer = found
+    finished = results_after(history, position)
+    results: list[Entry] = []
+    missing: list[Entry] = []
+    for call in calls_of(answer):
+        if call["id"] in finished:
+            results.append(finished[call["id"]])
+            continue
+        entry = _settled(call, effect_log, blobs, why)
+        if effect_log.is_open(call["id"]):
+            await effect_log.finish(call["id"], entry, unknown=why != "cancelled")
+        emit(
+            "tool_state_change", {"tool_call_id": call["id"], "tool": call["function"]["name"], "state": why}
+        )
+        emit("tool_output", _reported(call, entry))
+        results.append(entry)
+        missing.append(entry)
+    saver.settling_node = "tool_exec"
+    try:
+        await graph.aupdate_state(config, {"history": results}, as_node="tool_exec")
+    finally:
+        saver.settling_node = None
+    return missing
+
+
+def _settled(call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why) -> Entry:
+    tool = call["function"]["name"]
+    running = effect_log.is_open(call["id"])
+    if why == "cancelled":
+        text = note("cancelled" if running else "cancelled_before_start", tool=tool)
+        return result_entry(call, ToolResult(text, ok=False), blobs, status="cancelled")
+    text = note("outcome_unknown" if running else "abandoned", tool=tool)
+    return result_entry(call, ToolResult(text, ok=False), blobs, status="unknown" if running else "abandoned")
+
+
+def _reported(call: dict[str, Any], entry: Entry) -> dict[str, Any]:
+    return {
+        "tool": call["function"]["name"],
+        "tool_call_id": call["id"],
+        "output": str(entry["message"]["content"])[:2048],
+        "success": False,
+        "entry_id": entry["id"],
+    }
