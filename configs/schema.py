@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 ApprovalMode = Literal["auto", "ask", "deny"]
 ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
@@ -60,6 +60,14 @@ class Rule(_Section):
                 raise ValueError(f"{pattern!r} for {argument!r} is no regular expression: {error}") from error
         return match
 
+
+def _web_address(value: str) -> str:
+    if not re.match(r"https?://[^\s/]+", value):
+        raise ValueError("must be an http:// or https:// address")
+    return value
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 Rules = list[Annotated[Rule, BeforeValidator(_rule_of)]]
 
@@ -120,7 +128,7 @@ class Settings(_Section):
     """Model id -> price."""
     context_windows: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Model id -> tokens."""
-    hosts: dict[str, str] = {}
+    hosts: dict[str, WebAddress] = {}
     """Variable that names a host (`HF_ENDPOINT`, `GITHUB_API_URL`, …) -> URL; the environment wins."""
     shell_env: list[str] = []
     """Names of secret variables (`HF_TOKEN`, …) that shell commands get too; without it they get none."""
@@ -154,14 +162,6 @@ class Settings(_Section):
         if re.search(r"\s", value.strip()):
             raise ValueError("a model id holds no blanks")
         return value.strip()
-
-    @field_validator("hosts")
-    @classmethod
-    def _web_addresses(cls, hosts: dict[str, str]) -> dict[str, str]:
-        for name, url in hosts.items():
-            if not re.match(r"https?://[^\s/]+", url):
-                raise ValueError(f"{name} must be an http:// or https:// address")
-        return hosts
 
     @property
     def iteration_limit(self) -> int | None:

@@ -35,7 +35,7 @@ _FLAG_NAMES = {
 _BY_ENVIRONMENT = frozenset(
     name
     for name, field in Settings.model_fields.items()
-    if not any(part in str(field.annotation) for part in ("dict", "Policy", "Messaging"))
+    if not any(part in str(field.annotation) for part in ("dict", "list", "Policy", "Messaging"))
 )
 
 
@@ -138,7 +138,7 @@ def _yolo_is_auto(values: dict[str, Any], merged: Merged) -> None:
     if values.get("yolo_mode") is True and values.get("approval_mode") is None:
         values["approval_mode"] = "auto"
         if owner := merged.owner(("yolo_mode",)):
-            merged.owners[("approval_mode",)] = owner
+            merged.own(("approval_mode",), owner)
 
 
 def _project_changes(
@@ -154,7 +154,7 @@ def _project_changes(
     if "policy" in changes:
         changes["policy"] = settings.policy.model_copy(update=changes["policy"])
     for key in changes:
-        merged.owners[(key,)] = source
+        merged.own((key,), source)
     if not (ignored or refused):
         return changes, []
     names = ", ".join(ignored + refused)
@@ -242,6 +242,4 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 def _label(merged: Merged, key: str) -> str:
     owner = merged.owner((key,))
-    if owner is None:  # set below this key only, e.g. `policy.deny`
-        owner = next((source for path, source in merged.owners.items() if path[0] == key), None)
     return owner.names.get(key, owner.label) if owner else str(_HERE / CONFIG_NAME)

@@ -100,11 +100,20 @@ class Merged:
         self._lay(self.values, source.values, source, ())
 
     def owner(self, path: Sequence[str | int]) -> Source | None:
-        """The source that set the value at `path`."""
-        for length in range(len(path), 0, -1):
-            if found := self.owners.get(tuple(path[:length])):
-                return found
-        return None
+        """The source that set the value at `path`; of an object, the last that set any part of it."""
+        wanted = tuple(path)
+        related = [
+            source
+            for known, source in self.owners.items()
+            if known == wanted[: len(known)] or wanted == known[: len(wanted)]
+        ]
+        return related[-1] if related else None
+
+    def own(self, path: KeyPath, source: Source) -> None:
+        """Say that `source` set the value at `path` and all of it."""
+        for stale in [known for known in self.owners if known[: len(path)] == path]:
+            del self.owners[stale]
+        self.owners[path] = source  # at the end: `owner` takes the last that was laid
 
     def substituted(self, lookup: Callable[[str], str | None]) -> dict[str, Any]:
         """The values with every `${…}` expanded.
@@ -122,9 +131,7 @@ class Merged:
                 self._lay(target[key], value, source, path)
                 continue
             target[key] = copy.deepcopy(value)
-            for stale in [known for known in self.owners if known[: len(path)] == path]:
-                del self.owners[stale]
-            self.owners[path] = source
+            self.own(path, source)
 
     def _substituted(self, value: Any, path: KeyPath, lookup: Callable[[str], str | None]) -> Any:
         if isinstance(value, dict):
