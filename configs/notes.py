@@ -26,6 +26,9 @@ NoteName = Literal[
     "refused_with_feedback",  # tool, feedback
     "refused_by_policy",  # tool, reason
     "abandoned",  # tool
+    "malformed_call",  # tool
+    "refused_unattended",  # tool, reason
+    "summary",
 ]
 """Every note there is, with the values its text needs."""
 

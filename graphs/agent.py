@@ -19,7 +19,7 @@ from ..nodes.compact import compact, route_room
 from ..nodes.doom_check import doom_check, route_batch
 from ..nodes.llm_call import llm_call, route_reply
 from ..nodes.tool_exec import tool_exec
-from .state import AgentContext, AgentState, ToolTask
+from .state import AgentContext, AgentState
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -38,7 +38,7 @@ def build_agent(checkpointer: Checkpointer = None) -> AgentGraph:
     graph.add_node("llm_call", llm_call)
     graph.add_node("doom_check", doom_check)
     graph.add_node("approval_interrupt", approval_interrupt)
-    graph.add_node("tool_exec", tool_exec, input_schema=ToolTask)
+    graph.add_node("tool_exec", tool_exec)
 
     graph.add_edge(START, "compact")
     graph.add_conditional_edges("compact", route_room)

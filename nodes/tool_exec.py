@@ -21,10 +21,10 @@ HEAD_CHARS = 2048
 """How much of a result an event carries; the whole stands in the history."""
 
 
-async def tool_exec(task: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpdate:
+async def tool_exec(state: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpdate:
     """Give the call its one result: run it, read back what an earlier run left, or say why not."""
     context = runtime.context
-    call, decision = task["call"], task["decision"]
+    call, decision = state["call"], state["decision"]
     try:
         await context.gate.wait(decision["waits_for"])
         if decision["decision"] == "run":

@@ -149,6 +149,37 @@ def waiting_approval(store: Store, thread_id: str) -> dict[str, Any] | None:
     return {**row, "payload": json.loads(row["payload"]), "answer": answer}
 
 
+def leave_answer(store: Store, thread_id: str, answer: dict[str, Any]) -> None:
+    """Store an answer for whoever runs the thread.
+
+    Raises:
+        UserError: The question is no longer the one that was answered.
+    """
+    statement = (
+        update(approvals)
+        .where(
+            approvals.c.thread_id == thread_id,
+            approvals.c.payload_hash == answer["payload_hash"],
+            approvals.c.settled.is_(False),
+            approvals.c.answer.is_(None),
+        )
+        .values(answer=json.dumps(answer), answered_at=now())
+    )
+    if not store.execute(statement, durable=True).result():
+        raise UserError("This approval was answered or given up in the meantime; nothing was changed.")
+
+
+def files_touched(store: Store, thread_id: str) -> list[str]:
+    """Paths that file tools changed, in order of their first change."""
+    statement = (
+        select(effects.c.fingerprint)
+        .where(effects.c.thread_id == thread_id, effects.c.state == "finished", effects.c.fingerprint != "{}")
+        .order_by(effects.c.started_at)
+    )
+    rows = store.write_now(lambda connection: list(connection.scalars(statement)))
+    return list(dict.fromkeys(path for row in rows if (path := json.loads(row).get("path"))))
+
+
 def totals(store: Store, thread_id: str) -> dict[str, Any]:
     """Counts and sums of one thread: steps, calls with effects, tokens and USD by kind."""
 

@@ -63,6 +63,11 @@ class Session:
         """Where the thread stands, for LangGraph."""
         return {"configurable": {"thread_id": self.thread_id}, "recursion_limit": NO_RECURSION_LIMIT}
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a turn runs right now."""
+        return self._task is not None
+
     async def state(self) -> dict[str, Any]:
         """The values of the newest checkpoint."""
         return (await self.graph.aget_state(self.config)).values
@@ -142,6 +147,14 @@ class Session:
         self._interrupt_reason = reason
         if self._task:
             self._task.cancel()
+
+    def wait_again(self, payload: dict[str, Any]) -> None:
+        """Say once more what the thread waits for."""
+        self._close("approval_required", payload, status="waiting")
+
+    def last_text(self, values: Mapping[str, Any]) -> str | None:
+        """The newest final answer there is, for runs that did not end with one."""
+        return final_response(values.get("history", []))
 
     async def compact(self) -> None:
         """Shrink the history by hand, below what the automatic gate would."""
@@ -297,23 +310,3 @@ class Session:
         assert name in CLOSING
         self.journal.update_thread(status=status)
         self.journal.emit(name, data)
-
-
-def leave_answer(store: Store, thread_id: str, answer: dict[str, Any]) -> None:
-    """Store an answer for whoever runs the thread.
-
-    Raises:
-        UserError: The question is no longer the one that was answered.
-    """
-    statement = (
-        update(approvals)
-        .where(
-            approvals.c.thread_id == thread_id,
-            approvals.c.payload_hash == answer["payload_hash"],
-            approvals.c.settled.is_(False),
-            approvals.c.answer.is_(None),
-        )
-        .values(answer=json.dumps(answer), answered_at=now())
-    )
-    if not store.execute(statement, durable=True).result():
-        raise UserError("This approval was answered or given up in the meantime; nothing was changed.")

@@ -1,0 +1,325 @@
+"""One headless invocation from the thread it means to the exit code it earns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..configs.home import ml_intern_home
+from ..configs.models import choose_model
+from ..configs.settings import load_settings
+from ..errors import MlInternError, UsageError, UserError
+from ..events import CLOSING
+from ..threads import ids, listing
+from ..threads.opening import Opening, open_session, open_store
+from .headless import JsonSink, StreamJsonSink, TextSink
+from .outcome import Outcome, Status, gravest
+from .redaction import secret_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..configs.settings import Loaded
+    from ..events import Event
+    from ..threads.session import Session
+    from ..threads.store import Store
+    from .headless import Sink, Verbosity
+
+Output = Literal["text", "json", "stream-json"]
+ApprovalMode = Literal["auto", "ask", "deny"]
+
+_STATUS: dict[str, Status] = {
+    "turn_complete": "done",
+    "limit_reached": "limit",
+    "interrupted": "interrupted",
+    "error": "error",
+    "approval_required": "waiting",
+    "shutdown": "done",
+}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    prompt: str | None = None
+    model: str | None = None
+    max_iterations: int | None = None
+    stream: bool | None = None
+    thread: str | None = None
+    continue_last: bool = False
+    resume: str | None = None
+    """An id, or empty for the last thread; None: not asked to resume."""
+    output: Output = "text"
+    approve: ApprovalMode | None = None
+    input: Literal["text", "stream-json"] = "text"
+    max_cost: float | None = None
+    cwd: Path | None = None
+    config: Path | None = None
+    verbosity: Verbosity = "normal"
+    answer: dict[str, Any] | None = None
+    """An answer to the waiting approval, as `ml-intern approve` makes it."""
+
+    @property
+    def chooses_thread(self) -> bool:
+        """Whether an existing thread is meant."""
+        return self.thread is not None or self.continue_last or self.resume is not None
+
+
+def run(request: Request, environ: Mapping[str, str]) -> int:
+    """Do what was asked and show it; returns the exit code. Errors of the person never raise."""
+    sink = _sink(request, environ)
+    watcher = _Watcher(sink)
+    try:
+        outcome = asyncio.run(_run(request, environ, watcher))
+    except UsageError:
+        raise
+    except MlInternError as error:
+        outcome = watcher.failed(str(error))
+    except asyncio.CancelledError:
+        outcome = Outcome("interrupted", watcher.thread_id, error=watcher.signal_name)
+    sink.close(outcome)
+    return gravest(outcome.exit_code)
+
+
+class _Watcher:
+    """Hands events to the sink and remembers how each operation closed."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.closing: Event | None = None
+        self.thread_id: str | None = None
+        self.signal_name: str | None = None
+
+    def __call__(self, event: Event) -> None:
+        if event.name in CLOSING:
+            self.closing = event
+        self._sink.event(event)
+
+    def failed(self, text: str) -> Outcome:
+        """The outcome of a run that an error ended."""
+        return Outcome("error", self.thread_id, error=text)
+
+
+async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) -> Outcome:
+    loop = asyncio.get_running_loop()
+    stop = _Stop(watcher, asyncio.current_task())
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    home = ml_intern_home(environ)
+    store = open_store(home)
+    try:
+        opening = _opening(request, environ, store)
+        watcher.thread_id = opening.thread_id
+        _warn(opening.loaded, request)
+        if _will_call_model(request, store, opening.thread_id):
+            _load_litellm_behind()
+        await asyncio.to_thread(_import_graph)
+        session = await open_session(home, store, opening, watcher)
+    except BaseException:
+        store.close()
+        raise
+    stop.session = session
+    try:
+        _check_price(session, opening.loaded, request)
+        await _work(session, request, watcher)
+        return await _outcome(session, watcher)
+    finally:
+        await session.close()
+
+
+async def _work(session: Session, request: Request, watcher: _Watcher) -> None:
+    """Finish what is half done, then take the prompt or the operations from standard input."""
+    session.journal.emit(
+        "ready",
+        {
+            "thread_id": session.thread_id,
+            "model": session.context.model.model_id,
+            "tool_count": len(session.context.tools.names),
+            "message": "ready",
+        },
+    )
+    if request.input == "stream-json":
+        from .operations import serve  # noqa: PLC0415 - only this mode reads operations
+
+        await serve(session, sys.stdin)
+        return
+    if not await _finish(session, request, watcher):
+        return
+    if request.prompt is not None:
+        await session.take(request.prompt)
+
+
+async def _finish(session: Session, request: Request, watcher: _Watcher) -> bool:
+    """Finish the turn under way; returns whether a prompt may be taken now."""
+    waiting = await session.waiting()
+    if waiting:
+        answer = request.answer or waiting["answer"] or _blanket_answer(waiting, request)
+        if answer is None:
+            session.wait_again(waiting["payload"])
+            await session.journal.drain()
+            return False
+        await session.answer(answer)
+    elif request.prompt is None or await session.is_unfinished():
+        await session.go_on(fresh_count=request.resume is not None)
+    return watcher.closing is None or watcher.closing.name == "turn_complete"
+
+
+def _blanket_answer(waiting: Mapping[str, Any], request: Request) -> dict[str, Any] | None:
+    """What `--approve auto|deny` on this very command line says to a question asked earlier."""
+    if request.approve not in ("auto", "deny"):
+        return None
+    decisions = {
+        call["tool_call_id"]: {"approved": request.approve == "auto"} for call in waiting["payload"]["tools"]
+    }
+    return {"payload_hash": waiting["payload_hash"], "decisions": decisions}
+
+
+async def _outcome(session: Session, watcher: _Watcher) -> Outcome:
+    closing = watcher.closing
+    if closing is None:
+        return Outcome("done", session.thread_id)
+    state = await session.state()
+    ledger = session.ledger
+    data = closing.data
+    status = _STATUS[closing.name]
+    final: str | None = data.get("final_response")
+    if status in ("limit", "error", "interrupted"):
+        final = session.last_text(state)
+    turn = state.get("turn") or {}
+    return Outcome(
+        status,
+        session.thread_id,
+        final_response=final,
+        usage=dict(ledger.usage),
+        cost_usd=None if ledger.run_unpriced_calls else round(ledger.run_cost_usd, 8),
+        unpriced_calls=ledger.run_unpriced_calls,
+        iterations=turn.get("iterations", 0),
+        approvals=data.get("tools", []) if status == "waiting" else [],
+        error=data.get("error") or data.get("message") or data.get("reason"),
+    )
+
+
+class _Stop:
+    """What a signal does: end the turn as interrupted; a second one ends the process at once."""
+
+    def __init__(self, watcher: _Watcher, task: asyncio.Task[Any] | None) -> None:
+        self._watcher = watcher
+        self._task = task
+        self.session: Session | None = None
+
+    def __call__(self, number: int) -> None:
+        first = self._watcher.signal_name is None
+        self._watcher.signal_name = signal.Signals(number).name
+        if self.session and first:
+            self.session.interrupt(self._watcher.signal_name)
+        elif self._task:
+            self._task.cancel()
+
+
+def _sink(request: Request, environ: Mapping[str, str]) -> Sink:
+    secrets = secret_values(environ)
+    if request.output == "json":
+        return JsonSink(sys.stdout, secrets=secrets)
+    if request.output == "stream-json":
+        return StreamJsonSink(sys.stdout, secrets=secrets)
+    return TextSink(sys.stdout, sys.stderr, verbosity=request.verbosity, env=environ, secrets=secrets)
+
+
+def _opening(request: Request, environ: Mapping[str, str], store: Store) -> Opening:
+    """Which thread is meant, with the settings of the directory it works in."""
+    here = (request.cwd or Path.cwd()).absolute()
+    if not here.is_dir():
+        raise UserError(f"{str(here)!r} is not a directory; give another --cwd.")
+    thread_id, row = _thread(request, store, str(here))
+    cwd = Path(row["cwd"]) if row else here
+    if row and request.cwd and cwd != here:
+        raise UserError(f"Thread {thread_id} works in {cwd}, not in {here}; leave --cwd away.")
+    flags = {
+        "model_name": request.model,
+        "max_iterations": request.max_iterations,
+        "stream": request.stream,
+        "approval_mode": request.approve,
+        "max_cost": request.max_cost,
+    }
+    loaded = load_settings(environ=environ, cwd=cwd, config_file=request.config, flags=flags)
+    model_id = request.model or (row or {}).get("model") or choose_model(loaded.settings, loaded.env)
+    return Opening(
+        thread_id=thread_id,
+        cwd=cwd,
+        loaded=loaded,
+        model_id=model_id,
+        create=row is None,
+        approval_mode=loaded.settings.approval_mode or "auto",
+        stream=loaded.settings.stream,
+    )
+
+
+def _thread(request: Request, store: Store, cwd: str) -> tuple[str, dict[str, Any] | None]:
+    """Id of the thread that is meant, and its row when there is one."""
+    if request.resume:
+        thread_id = listing.resolve_id(store, request.resume)
+    elif request.resume is not None or request.continue_last:
+        thread_id = listing.last_thread_of(store, cwd)
+    elif request.thread is not None:
+        thread_id = ids.check_id(request.thread)
+    else:
+        return ids.new_id(), None
+    return thread_id, listing.thread_row(store, thread_id)
+
+
+def _will_call_model(request: Request, store: Store, thread_id: str) -> bool:
+    if request.prompt is not None or request.answer or request.input == "stream-json":
+        return True
+    row = listing.thread_row(store, thread_id)
+    return row is not None and row["status"] not in ("idle", "waiting")
+
+
+def _load_litellm_behind() -> None:
+    """Start the import that takes seconds; the first model call waits for it."""
+    import threading  # noqa: PLC0415 - beside its only use
+
+    from ..llm.loading import load_now  # noqa: PLC0415 - kept out of commands that call no model
+
+    threading.Thread(target=load_now, name="load-litellm", daemon=True).start()
+
+
+def _import_graph() -> None:
+    from ..threads import context, session  # noqa: F401, PLC0415 - half a second, off the event loop
+
+
+def _warn(loaded: Loaded, request: Request) -> None:
+    if request.verbosity != "quiet":
+        for line in loaded.warnings:
+            print(line, file=sys.stderr)  # noqa: T201 - before any sink could
+
+
+def _check_price(session: Session, loaded: Loaded, request: Request) -> None:
+    """Refuse a cap that cannot be held because nobody knows what a call costs."""
+    model = session.context.model
+    if getattr(model, "price", None) is not None:
+        return
+    name = model.model_id
+    if session.ledger.max_cost_usd is not None:
+        raise UserError(
+            f"The price of {name} is unknown, so a cost cap cannot be held: set "
+            f'price_overrides: {{"{name}": {{"input": USD, "output": USD}}}} per million tokens, or leave --max-cost away.'
+        )
+    if loaded.settings.max_cost is None and request.verbosity != "quiet":
+        print(f"Warning: the price of {name} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could
+
+
+def leave(code: int) -> None:
+    """End the process at once: everything is flushed and closed, and litellm needs 0.9 s to tear down."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # whoever read our output is gone
+    os._exit(code)
