@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Effect = Literal["read", "idempotent", "once"]
-"""`read` may run again at will; `idempotent` runs again while its fingerprint holds; `once` never silently."""
+"""`read` may run again at will, `idempotent` while its fingerprint holds, `once` never silently."""
 
 
 class Arguments(BaseModel):
     """Arguments of one tool; the docstring of the subclass is what the model reads about the tool."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 
 A = TypeVar("A", bound=Arguments)
@@ -70,7 +70,7 @@ class Tool(Generic[A]):
     fingerprint: Callable[[A, ToolContext], Awaitable[dict[str, str]]] | None = None
     """What an `idempotent` call is about to touch, e.g. hashes before and after; kept with its start."""
     recover: Callable[[A, ToolContext, dict[str, str]], Awaitable[ToolResult | None]] | None = None
-    """After a crash: given the fingerprint kept at the start, the result if the call did finish, else None."""
+    """After a crash: from the fingerprint kept at the start, the result if the call did finish, else None."""
     preview: Callable[[A, ToolContext], Awaitable[dict[str, Any]]] | None = None
     """What an approval shows besides the arguments, e.g. the diff an edit would make."""
 
