@@ -82,7 +82,7 @@ _CODES: dict[str, Kind] = {
 _OVERFLOW = re.compile(
     r"maximum context length|max(?:imum)? model length|context (?:window|length|size|limit)"
     r"|prompt is too long|input is too long|too many input tokens|input token count|request (?:is )?too large"
-    r"|reduce the length of the (?:messages|prompt|input)|inputs? must have less than"
+    r"|reduce the length of the (?:messages|prompt|input)|inputs?`? must have less than"
     r"|exceeds? the available context"
     r"|prompt contains [\d,]+ tokens|longer than the model's context|max_new_tokens` must be",
     re.IGNORECASE,

@@ -7,8 +7,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-_SURROGATES = dict.fromkeys(range(0xD800, 0xE000))
-
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -60,8 +58,7 @@ def clean_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return joined.replace("\ufffd", "").translate(_SURROGATES)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
     return text
 
 

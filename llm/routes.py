@@ -10,6 +10,7 @@ through `openai/` with that switch (set in loading.py); `hosted_vllm/` is no fas
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -162,7 +163,12 @@ def is_local(model_id: str) -> bool:
 def is_loopback(url: str | None) -> bool:
     """Whether the URL points at this machine."""
     host = (urlsplit(url).hostname or "") if url else ""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def resolve(model_id: str, settings: ModelSettings) -> Route:

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     import httpx
@@ -66,6 +67,7 @@ class Connection:
 
         # A proxy of the environment is for the network, not for a model on this machine.
         return httpx.AsyncClient(
+            verify=tls_context(),
             timeout=self._settings.timeout_s,
             follow_redirects=False,
             trust_env=not self._local,
@@ -77,6 +79,14 @@ class Connection:
         http, self._http = self._http, None
         if http is not None and self._loop is asyncio.get_running_loop():
             await http.aclose()
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """The certificates to trust, read once for the process (30 ms), by the thread that loads litellm."""
+    import httpx  # noqa: PLC0415 - 70 ms, only wanted by a run
+
+    return httpx.create_ssl_context()
 
 
 class Wire:
