@@ -117,9 +117,17 @@ def _own_chunks(answer: Any, wire: Wire | None) -> AsyncGenerator[Any, None] | N
     from litellm.llms.openai.chat.gpt_transformation import (  # noqa: PLC0415 - loaded by now
         OpenAIChatCompletionStreamingHandler,
     )
+    from litellm.llms.openrouter.chat.transformation import (  # noqa: PLC0415 - loaded by now
+        OpenRouterChatCompletionStreamingHandler,
+    )
 
     parser = getattr(answer, "completion_stream", None)
-    if not isinstance(parser, ModelResponseIterator | OpenAIChatCompletionStreamingHandler):
+    known = (
+        ModelResponseIterator,
+        OpenAIChatCompletionStreamingHandler,
+        OpenRouterChatCompletionStreamingHandler,
+    )
+    if not isinstance(parser, known):
         return None
     return _parsed(parser, wire)
 

@@ -101,6 +101,10 @@ class ModelClient:
             ModelError: The call failed for good; the text is for the person.
         """
         litellm = await load_litellm()
+        if self.route.provider == "scripted":
+            from .scripted.provider import register  # noqa: PLC0415 - imports litellm, for the demo alone
+
+            register()
         run = _Run(self, on_text, on_discard, on_notice)
         while True:
             arguments = request_arguments(
@@ -192,9 +196,7 @@ class _Run:
         settings = client.settings
         try:
             async with asyncio.timeout(settings.timeout_s):
-                return await attempt(
-                    litellm, arguments, wire, stall_s=settings.stall_timeout_s, on_text=self._show
-                )
+                return await attempt(litellm, arguments, wire, stall_s=self._stall_s, on_text=self._show)
         except AttemptFailed as error:
             cause: BaseException = error.cause
         except TimeoutError as error:
@@ -205,6 +207,15 @@ class _Run:
         effort_sent = sends_effort(client.route, client.effort)
         await self._recover(classify(cause, wire, effort_sent=effort_sent), cause)
         return None
+
+    @property
+    def _stall_s(self) -> float:
+        """Longest silence between pieces where litellm reads the stream.
+
+        OpenAI's reasoning models go to /responses that way, and think in silence.
+        """
+        settings = self._client.settings
+        return settings.timeout_s if self._client.route.our_wire else settings.stall_timeout_s
 
     def _show(self, text: str) -> None:
         self._shown = True

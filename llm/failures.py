@@ -242,7 +242,16 @@ def _from_litellm(error: BaseException, *, effort_sent: bool) -> Failure:
     status = _status(error)
     if status is None:
         return Failure("refused", f"{name}: {text}")
-    return _from_body(status, text, _headers(error), effort_sent=effort_sent)
+    return _from_body(status, _payload_in(text), _headers(error), effort_sent=effort_sent)
+
+
+def _payload_in(text: str) -> Any:
+    """The provider's body, which litellm quotes behind names of its own."""
+    found = re.search(r"\{.*\}", text, re.DOTALL)
+    try:
+        return json.loads(found.group()) if found else text
+    except ValueError:
+        return text
 
 
 def _status_is_made_up(error: BaseException) -> bool:

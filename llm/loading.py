@@ -126,6 +126,7 @@ def _undisturbed() -> Iterator[None]:
 def _import() -> ModuleType:
     import importlib  # noqa: PLC0415 - beside the import it serves
     import logging  # noqa: PLC0415 - beside the import it serves
+    import warnings  # noqa: PLC0415 - beside the import it serves
 
     import litellm  # noqa: PLC0415 - seconds and 170 MB
 
@@ -133,6 +134,8 @@ def _import() -> ModuleType:
     litellm.drop_params = True
     litellm.disable_streaming_logging = True
     litellm.disable_token_counter = True
+    # Its Responses bridge puts a usage of its own shape into a model, and pydantic tells the terminal.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -83,6 +83,10 @@ OWN_CREDENTIALS = frozenset(
 """Providers that find credentials of several parts by themselves, or need none."""
 
 
+_OWN_HTTP = frozenset({"azure", "cohere", "gemini", "replicate", "huggingface"})
+"""Providers whose protocol is their own, or whose handler takes no client of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """How one model is reached. Holds a credential: never print or store it."""
@@ -101,8 +105,9 @@ class Route:
 
     @property
     def our_wire(self) -> bool:
-        """Whether litellm posts through a client it is given and the stream is read by us."""
-        return self.litellm_model.startswith(("openai/", "anthropic/"))
+        """Whether litellm posts through a client it is given (tried with each provider on loopback)."""
+        provider = self.litellm_model.partition("/")[0]
+        return provider in PROVIDER_KEYS and provider not in _OWN_HTTP
 
     @property
     def anthropic(self) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ml_intern.tests.conftest import AsyncServerFactory
 
-OURS = {
+OURS: dict[str, dict[str, Any]] = {
     "openai/gpt-x": {
         "context_window": 9000,
         "usd_per_million": {"input": 4.0, "output": 20.0, "cache_read": 0.5, "cache_write": 5.0},

@@ -244,3 +244,29 @@ def test_the_suffix_of_a_router_model_is_suspected() -> None:
     route = resolve("huggingface/org/m:novita", SETTINGS)
     assert ":provider" in str(error_for(Failure("unknown_model", ""), route, tries=1))
     assert "hf_abcdef" not in repr(route)
+
+
+class RateLimitError(Exception):
+    """As litellm raises it on routes whose HTTP is its own."""
+
+    status_code = 429
+
+    def __init__(self) -> None:
+        body = {"error": {"message": "Slow down", "code": "rate_limit_exceeded"}}
+        self.message = f"litellm.RateLimitError: OpenAIException - {json.dumps(body)}"
+        self.litellm_response_headers = {"Retry-After": "3"}
+        super().__init__(self.message)
+
+
+def test_an_error_of_litellm_is_read_for_what_the_provider_said() -> None:
+    assert classify(RateLimitError(), None, effort_sent=False) == Failure("rate_limit", "Slow down", 429, 3.0)
+
+
+def test_the_error_inside_a_mid_stream_error_counts() -> None:
+    wrapped = RuntimeError("litellm.MidStreamFallbackError")
+    wrapped.original_exception = RateLimitError()  # type: ignore[attr-defined]
+    assert classify(wrapped, None, effort_sent=False).kind == "rate_limit"
+
+
+def test_what_nobody_can_name_is_not_tried_again() -> None:
+    assert classify(TypeError("no such argument"), None, effort_sent=False).kind == "refused"
