@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -37,8 +38,14 @@ GROUPS: dict[str, Callable[[Bench], Iterable[Figure]]] = {
 """In this order: disk is read before later groups add to the long run's thread."""
 
 
+QUIET_LOAD = 0.7
+"""Load average of the last minute above which other work disturbs."""
+
+
 def measure(names: Iterable[str], bench: Bench) -> list[Figure]:
     """Measure groups one after another, printing each figure when it is there."""
+    if (load := os.getloadavg()[0]) > QUIET_LOAD:
+        print(f"The machine is busy (load {load:.1f}): these figures are no verdict.", file=sys.stderr)
     print(heading())
     figures: list[Figure] = []
     for name in names:

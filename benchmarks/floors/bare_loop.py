@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import litellm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TOOL = {
     "type": "function",
@@ -36,19 +39,23 @@ async def answer(base_url: str, messages: list[dict[str, Any]]) -> dict[str, Any
         stream_options={"include_usage": True},
         api_base=base_url,
     )
-    text, calls = "", []
+    text = ""
+    calls: list[dict[str, Any]] = []
     async for chunk in stream:
         for choice in chunk.choices:
             text += choice.delta.content or ""
-            for part in choice.delta.tool_calls or ():
-                if part.id:
-                    calls.append(
-                        {"id": part.id, "type": "function", "function": {"name": "", "arguments": ""}}
-                    )
-                calls[-1]["function"]["name"] += part.function.name or ""
-                calls[-1]["function"]["arguments"] += part.function.arguments or ""
+            gather(calls, choice.delta.tool_calls or ())
     message: dict[str, Any] = {"role": "assistant", "content": text or None}
     return {**message, "tool_calls": calls} if calls else {"role": "assistant", "content": text}
+
+
+def gather(calls: list[dict[str, Any]], parts: Iterable[Any]) -> None:
+    """Add the pieces of one chunk to the tool calls so far."""
+    for part in parts:
+        if part.id:
+            calls.append({"id": part.id, "type": "function", "function": {"name": "", "arguments": ""}})
+        calls[-1]["function"]["name"] += part.function.name or ""
+        calls[-1]["function"]["arguments"] += part.function.arguments or ""
 
 
 async def shell(command: str) -> str:
