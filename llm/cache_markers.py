@@ -1,8 +1,8 @@
 """Mark what the provider should keep cached between the calls of a turn.
 
 Anthropic allows four breakpoints and reads the longest cached prefix that ends at one: the last tool, the
-system prompt and the last two messages that can hold one. The one before the last is where the previous
-call ended, so that its prefix is found again.
+system prompt, the end of this request and the end of the one before, so that its prefix is found again
+(Anthropic looks back over twenty blocks only, which a batch of results can exceed).
 """
 
 from __future__ import annotations
@@ -20,17 +20,25 @@ def mark(
     marked = list(messages)
     if marked and marked[0].get("role") == "system":
         marked[0] = _marked(marked[0]) or marked[0]
-    left = _MESSAGE_MARKS
-    for place in range(len(marked) - 1, 0, -1):
-        if not left:
-            break
-        copy = _marked(marked[place])
-        if copy is not None:
-            marked[place] = copy
-            left -= 1
+    end = len(marked) - 1
+    for _ in range(_MESSAGE_MARKS):
+        end = _mark_last(marked, end)
+        # Back over the results just marked and the answer that asked for them: the last call ended there.
+        while end > 0 and marked[end].get("role") != "assistant":
+            end -= 1
     if tools:
         tools = [*tools[:-1], {**tools[-1], "cache_control": _MARK}]
     return marked, tools
+
+
+def _mark_last(messages: list[dict[str, Any]], end: int) -> int:
+    """Mark the last message up to `end` that can hold a breakpoint; returns its place, or 0."""
+    for place in range(end, 0, -1):
+        copy = _marked(messages[place])
+        if copy is not None:
+            messages[place] = copy
+            return place
+    return 0
 
 
 def _marked(message: dict[str, Any]) -> dict[str, Any] | None:
