@@ -53,7 +53,7 @@ class Model:
 
 def window(model_id: str, settings: ModelSettings) -> int | None:
     """Context window in tokens, None when nothing says."""
-    own = settings.models.get(model_id, {}).get("context_window")
+    own = _own(model_id, settings).get("context_window")
     if isinstance(own, int) and own > 0:
         return own
     offers = _offers(model_id, settings)
@@ -70,7 +70,7 @@ def window(model_id: str, settings: ModelSettings) -> int | None:
 
 def price(model_id: str, settings: ModelSettings) -> Price | None:
     """What the model costs, None when nothing says."""
-    own = settings.models.get(model_id, {}).get("usd_per_million")
+    own = _own(model_id, settings).get("usd_per_million")
     if own:
         return _price_of_settings(own)
     if _is_free(model_id, settings):
@@ -85,7 +85,7 @@ def price(model_id: str, settings: ModelSettings) -> Price | None:
 
 def takes_images(model_id: str, settings: ModelSettings) -> bool:
     """Whether the model takes images; False when nothing says so."""
-    own = settings.models.get(model_id, {}).get("images")
+    own = _own(model_id, settings).get("images")
     if isinstance(own, bool):
         return own
     provider = model_id.partition("/")[0]
@@ -140,6 +140,21 @@ def models_available(settings: ModelSettings, defaults: Mapping[str, str]) -> li
             model_id in chosen,
         )
     return list(listed.values())
+
+
+def _own(model_id: str, settings: ModelSettings) -> Mapping[str, Any]:
+    """What the settings say of a model; a router model is found with or without prefix and suffix."""
+    if model_id in settings.models:
+        return settings.models[model_id]
+    try:
+        provider, name = split_id(model_id)
+    except UserError:
+        return {}
+    if provider != "huggingface":
+        return {}
+    bare = name.partition(":")[0]
+    names = (f"huggingface/{name}", name, f"huggingface/{bare}", bare)
+    return next((settings.models[key] for key in names if key in settings.models), {})
 
 
 def _catalogued(settings: ModelSettings) -> Iterator[str]:

@@ -58,6 +58,14 @@ def test_the_settings_win() -> None:
     assert catalogue.takes_images("vllm/sees", SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "model_id", ["org/m", "huggingface/org/m", "org/m:novita", "huggingface/org/m:novita"]
+)
+def test_a_router_model_is_found_under_all_its_names(model_id: str) -> None:
+    settings = ModelSettings(models={"huggingface/org/m": {"context_window": 7}})
+    assert catalogue.window(model_id, settings) == 7
+
+
 @pytest.mark.parametrize("model_id", ["ollama/m", "vllm/m", "lm_studio/m", "llamacpp/m"])
 def test_a_local_model_is_free_and_its_window_unknown(model_id: str) -> None:
     assert catalogue.price(model_id, SETTINGS) == FREE
