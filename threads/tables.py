@@ -53,7 +53,6 @@ events = Table(
     Column("name", String, nullable=False),
     Column("data", Text, nullable=False),
     Column("step", Integer, nullable=False, default=0),
-    sqlite_with_rowid=False,
 )
 """One emitted event, JSON in `data`; `step` is the newest step when it was emitted."""
 

@@ -68,8 +68,12 @@ class TerminalText:
 
 
 class LiveOutput:
-    """Passes output on in batches of whole lines: at most ten a second, and ever fewer in a long run."""
+    """Passes output on in batches of whole lines: at most ten a second, and ever fewer in a long run.
 
+    A command that is over at once shows nothing live: its result says it all a moment later.
+    """
+
+    _QUIET_S = 0.2
     _PACE = ((50, 0.1), (500, 1.0))
     _SLOW_S = 10.0
     _BATCH_CHARS = 2_000
@@ -79,7 +83,7 @@ class LiveOutput:
         self._pending = ""
         self._skipped_chars = 0
         self._batch_count = 0
-        self._next_at = 0.0
+        self._next_at = time.monotonic() + self._QUIET_S
 
     def feed(self, text: str) -> None:
         """Take output; only its end is kept when it comes faster than it is shown."""
@@ -95,7 +99,8 @@ class LiveOutput:
 
     def flush(self, now: float, final: bool = False) -> None:
         """Show what may be shown by now."""
-        if not self._pending or (now < self._next_at and not final):
+        early = now < self._next_at and not (final and self._batch_count)
+        if not self._pending or early:
             return
         end = len(self._pending) if final else self._pending.rfind("\n") + 1
         batch, self._pending = (
