@@ -35,13 +35,15 @@ async def doom_check(state: AgentState, runtime: Runtime[AgentContext]) -> Agent
     """Compare the batch that is about to run with the tail of what has run, results included."""
     context = runtime.context
     found = last_calls(state["history"])
+    update: AgentUpdate = {"refused": False} if state.get("refused") else {}
     if found is None:
-        return {"refused": False}
+        return update
     position, answer = found
     notes = _malformed_streak(state["history"], position, answer, context)
     repeated = _repetition(_tail(state["history"], position), _calls_digest(answer))
     if repeated is None:
-        update: AgentUpdate = {"refused": False, "guard": None}
+        if state.get("guard"):
+            update["guard"] = None
         return {**update, "history": notes} if notes else update
     guard = state.get("guard")
     signature = _calls_digest(answer) if repeated.length == 1 else repeated.digest
@@ -52,7 +54,7 @@ async def doom_check(state: AgentState, runtime: Runtime[AgentContext]) -> Agent
     context.emit("guard_fired", {"guard": "repetition", "tools": names, "action": action})
     if not fired:
         notes.append(note_entry("repetition", _words(names, repeated)))
-        return {"refused": False, "guard": memory, "history": notes}
+        return {**update, "guard": memory, "history": notes}
     refusal = note_entry("repetition", _words(names, repeated))
     results = _refuse(state["history"], position, answer, repeated, context)
     stop: AgentUpdate = {"stop": "repetition"} if fired >= REFUSALS else {}

@@ -90,11 +90,10 @@ def _take(state: AgentState, reply: Reply, context: AgentContext) -> AgentUpdate
             "history": [note_entry("empty", note("empty_reply"))],
             "turn": turn,
             "reply": "again",
-            "stop": None,
         }
     turn["cut_count"] = 0
     entry = _answer_entry(message, reply, context)
-    update: AgentUpdate = {"history": [entry], "turn": turn, "window": _window(state, reply), "stop": None}
+    update: AgentUpdate = {"history": [entry], "turn": turn, "window": _window(state, reply)}
     if calls:
         turn["plan_nudge_count"] = 0
         return {**update, "reply": "tools"}
@@ -116,7 +115,7 @@ def _take_cut(state: AgentState, turn: Turn, reply: Reply, context: AgentContext
     if text.strip():
         kept = {key: value for key, value in reply.message.items() if key != "tool_calls"}
         entries.append(_answer_entry(kept, reply, context))
-    update: AgentUpdate = {"turn": turn, "window": _window(state, reply), "stop": None}
+    update: AgentUpdate = {"turn": turn, "window": _window(state, reply)}
     if turn["cut_count"] > CUT_LIMIT:
         if lost or not entries:
             raise ModelError(
@@ -171,4 +170,4 @@ def _learn_window(state: AgentState, overflow: ContextOverflow, context: AgentCo
     context.emit(
         "tool_log", {"tool": "system", "log": f"The model's window is {limit:,} tokens: compacting."}
     )
-    return {"window": window, "reply": "again", "stop": None}  # type: ignore[typeddict-item]
+    return {"window": window, "reply": "again"}  # type: ignore[typeddict-item]

@@ -199,6 +199,9 @@ def _connect(path: Path) -> Connection:
         raise UserError(
             f"{path} was written by a newer ml-intern (schema {version}); update ml-intern to open it."
         )
+    if version == 0:
+        # Event rows carry heads of 2 KB, which fill pages of 4 KB badly: 5.9 against 5.2 MB after 300 iterations.
+        connection.exec_driver_sql("PRAGMA page_size=8192")
     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     if version < SCHEMA_VERSION:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
