@@ -114,7 +114,8 @@ class StreamJsonSink:
         if event.name == "shutdown":
             return
         self._last = event
-        self.out.write(json_line(redact_data(event.as_dict(), self._secrets), self.out))
+        line = {**event.as_dict(), "data": redact_data(event.data, self._secrets)}
+        self.out.write(json_line(line, self.out))
 
     def close(self, outcome: Outcome) -> None:
         """Write the closing event if the run itself could not, e.g. when it failed before it began."""

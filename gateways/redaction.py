@@ -8,6 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .streams import without_surrogates
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -35,7 +37,7 @@ _SHAPES = re.compile(
       (?<![A-Za-z0-9])(?:
         hf_(?:oauth_|jwt_)[\w.\-]{16,}
       | hf_[A-Za-z0-9]{30,}
-      | sk-(?=[\w\-]*\d)[\w\-]{20,}
+      | sk-(?=[\w\-]{0,60}\d)[\w\-]{20,}
       | gsk_[A-Za-z0-9]{40,}
       | gh[pousr]_[A-Za-z0-9]{30,}
       | github_pat_\w{30,}
@@ -46,7 +48,7 @@ _SHAPES = re.compile(
       | pypi-[\w\-]{50,}
       | AIza[\w\-]{35}
       | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
-      | eyJ[\w\-]{10,}\.eyJ[\w\-]{10,}\.[\w\-]{10,}
+      | (?<![\w\-])eyJ[\w\-]{10,}\.eyJ[\w\-]{10,}\.[\w\-]{10,}
       )
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
     """,
@@ -58,7 +60,7 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@\"']*):([^\s/@\"']{3,})(?=@)")
 
 _ASSIGNED = re.compile(
     r"""
-    (?P<name>\b[A-Za-z][\w\-]*)
+    (?<![\w\-])(?P<name>[A-Za-z][\w\-]{0,80}+)
     (?P<between>\\?["']?\s*[:=]\s*)
     (?:(?P<quote>\\?["'])(?P<quoted>[^"'\\\s]{8,})(?P=quote)|(?P<bare>[^\s"'\\,;)\]}]{8,}))
     """,
@@ -84,6 +86,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     Anthropic, GitHub, Slack, AWS, …, private keys, passwords in URLs); and values assigned to a name that
     says it is secret, if the value looks like one and not like code.
     """
+    if len(text) < _SHORTEST:
+        return text
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MARK)
@@ -92,27 +96,29 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
                 text = text.replace(written, MARK)
     text = _SHAPES.sub(MARK, text)
     text = _BEARER.sub(rf"\1{MARK}", text)
-    text = _URL_PASSWORD.sub(rf"\1:{MARK}", text)
-    return _ASSIGNED.sub(_assignment, text)
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1:{MARK}", text)
+    return _ASSIGNED.sub(_assignment, text) if ":" in text or "=" in text else text
 
 
 def redact_data(value: Any, secrets: Iterable[str] = ()) -> Any:
     """Redact all strings of JSON-like data, and whatever stands under a key that names a secret.
 
-    The copy is plain JSON: not-a-number and infinities become None, other objects their text.
+    The copy is plain JSON that any parser takes: not-a-number and infinities become None, lone surrogates the
+    replacement character, other objects their text.
     """
     secrets = tuple(secrets)
     if isinstance(value, str):
-        return redact(value, secrets)
+        return redact(without_surrogates(value), secrets)
     if isinstance(value, dict):
-        return {str(key): _under(str(key), item, secrets) for key, item in value.items()}
+        return {without_surrogates(str(key)): _under(str(key), item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact_data(item, secrets) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value), secrets)
+    return redact(without_surrogates(str(value)), secrets)
 
 
 def _under(key: str, value: Any, secrets: tuple[str, ...]) -> Any:
