@@ -90,7 +90,7 @@ def test_a_home_that_cannot_be_used_is_one_line_with_the_remedy(tmp_path: Path, 
     assert str(home) in str(error.value)
 
 
-def test_a_full_disk_is_noticed_when_the_home_is_prepared(tmp_path: Path) -> None:
+def test_a_home_that_takes_no_more_bytes_is_noticed_when_it_is_prepared(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, pathlib\n"
         "from ml_intern.configs.home import prepare_home\n"
