@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from .errors import MlInternError, UsageError, UserError
 from .gateways.argv import rewrite
+from .gateways.setup_commands import register
 
 app = typer.Typer(
     name="ml-intern",
@@ -79,10 +81,8 @@ def leave(code: int) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    try:
+    with contextlib.suppress(OSError):  # nobody may be there to read it
         print(f"Error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - the one line for the person
-    except OSError:
-        pass  # nobody reads it
     return code
 
 
@@ -118,7 +118,7 @@ def root(
 
 
 @app.command("run", hidden=True)
-def run_command(  # noqa: PLR0913 - one parameter an option, as Typer has it
+def run_command(  # noqa: PLR0913, PLR0917 - one parameter an option, as Typer has it
     prompt: Annotated[str | None, typer.Argument()] = None,
     model: Annotated[str | None, typer.Option("--model")] = None,
     max_iterations: Annotated[int | None, typer.Option("--max-iterations")] = None,
@@ -225,5 +225,7 @@ def _prompt(given: str | None, input_format: str) -> str | None:
         raise UsageError("The prompt on standard input is empty.")
     return text
 
+
+register(app)
 
 __all__: list[Any] = ["app", "main"]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 KeyPath = tuple[str | int, ...]
 
+COMMENT = "//"
+"""A key that begins so is a comment: JSON has no other place for one."""
+
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
@@ -151,6 +154,8 @@ class Merged:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
+        if key.startswith(COMMENT):
+            continue
         if key in values:
             # JSON would keep the last silently, and with it drop, say, a list of deny rules.
             raise ValueError(f"key {key!r} stands twice in one object")

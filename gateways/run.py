@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -72,9 +71,15 @@ class Request:
         return self.thread is not None or self.continue_last or self.resume is not None
 
 
-def run(request: Request, environ: Mapping[str, str]) -> int:
-    """Do what was asked and show it; returns the exit code. Errors of the person never raise."""
-    sink = _sink(request, environ)
+def run(request: Request, environ: Mapping[str, str], sink: Sink | None = None) -> int:
+    """Do what was asked and show it; returns the exit code. Errors of the person never raise.
+
+    Args:
+        request: What the command line asks for.
+        environ: Environment of the process.
+        sink: Where events go; None: what `request.output` names.
+    """
+    sink = sink or _sink(request, environ)
     watcher = _Watcher(sink)
     try:
         outcome = asyncio.run(_run(request, environ, watcher))
@@ -309,17 +314,8 @@ def _check_price(session: Session, loaded: Loaded, request: Request) -> None:
     if session.ledger.max_cost_usd is not None:
         raise UserError(
             f"The price of {name} is unknown, so a cost cap cannot be held: set "
-            f'price_overrides: {{"{name}": {{"input": USD, "output": USD}}}} per million tokens, or leave --max-cost away.'
+            f'price_overrides: {{"{name}": {{"input": USD, "output": USD}}}} per million tokens, '
+            "or leave --max-cost away."
         )
     if loaded.settings.max_cost is None and request.verbosity != "quiet":
         print(f"Warning: the price of {name} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could
-
-
-def leave(code: int) -> None:
-    """End the process at once: everything is flushed and closed, and litellm needs 0.9 s to tear down."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass  # whoever read our output is gone
-    os._exit(code)

@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.home import user_home
-from ..configs.models import packaged_models
 from ..configs.prompting import agents_files, system_prompt
 from ..graphs.state import AgentContext, Gate, Limits
 from ..llm.client import ModelClient
-from ..llm.model_settings import ModelSettings
 from ..nodes._entries import calls_of, current_stamps
 from ..tools.base import ToolContext
 from ..tools.policy import evaluate, packaged_rules, rules_of
 from ..tools.registry import ToolRouter, default_tools
 from .blobs import BlobStore
+from .model_settings import model_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..configs.schema import Settings
     from ..graphs.state import Completer, Entry
     from .budget import Ledger
     from .effects import EffectLog
@@ -83,24 +81,6 @@ def client_for(opening: Opening) -> ModelClient:
     """
     return ModelClient(
         opening.model_id, model_settings(opening.loaded.settings, opening.loaded.env, opening.thread_id)
-    )
-
-
-def model_settings(settings: Settings, env: Mapping[str, str], thread_id: str | None = None) -> ModelSettings:
-    """The part of the settings that model calls need."""
-    models: dict[str, dict[str, Any]] = {
-        name: dict(data) for name, data in packaged_models()["models"].items()
-    }
-    for name, tokens in settings.context_windows.items():
-        models.setdefault(name, {})["context_window"] = tokens
-    for name, price in settings.price_overrides.items():
-        models.setdefault(name, {})["usd_per_million"] = price.model_dump(exclude_none=True)
-    return ModelSettings(
-        env=env,
-        models=models,
-        reasoning_effort=settings.reasoning_effort,
-        session_id=thread_id,
-        tries=settings.retries + 1,
     )
 
 

@@ -56,6 +56,8 @@ _SECRET = re.compile(
 )
 _DEVICE = re.compile(r"/dev/(sd|hd|vd|xvd|nvme|mmcblk|disk|dm-|mapper/)")
 _MAX_DEPTH = 6
+_SCRATCH = "scratch"
+"""Directory in `ML_INTERN_HOME` for threads that work on a copy, or on nothing of the person's."""
 _PROTECTED = (".ssh", ".aws", ".gnupg", ".config/gcloud", ".azure", ".kube", ".docker/config.json", ".netrc",
               ".cache/huggingface/token", ".cache/huggingface/stored_tokens")  # fmt: skip
 
@@ -270,10 +272,17 @@ class _Call:
         if where == "outside":
             return not _within(real, os.path.realpath(cwd))
         guarded = [self._home / name for name in _PROTECTED]
-        guarded += [self._state_dir] if self._state_dir else []
         return bool(_DEVICE.match(real)) or any(
-            _within(form, os.path.realpath(area)) for form in (written, real) for area in guarded
+            self._is_ours(form) or any(_within(form, os.path.realpath(area)) for area in guarded)
+            for form in (written, real)
         )
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether it lies in `ML_INTERN_HOME`, but for the directories there that threads work in."""
+        if self._state_dir is None:
+            return False
+        area = os.path.realpath(self._state_dir)
+        return _within(path, area) and not path.startswith(f"{area}/{_SCRATCH}/")
 
 
 def _written(words: Sequence[str]) -> Sequence[str]:
