@@ -134,8 +134,6 @@ def _line(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"unknown argument {where!r}" + (f" (did you mean {known[0]!r}?)" if known else "")
     if error["type"] == "missing":
         return f"missing argument {where!r}"
-    if error["type"] == "string_unicode":
-        return f"{where!r} is not valid Unicode (half of a surrogate pair)"
     given = json.dumps(error["input"], default=str, ensure_ascii=True)
     shown = given if len(given) <= _GIVEN_CHARS else given[:_GIVEN_CHARS] + "..."
     message = error["msg"].removeprefix("Value error, ")

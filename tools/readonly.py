@@ -20,14 +20,13 @@ _HARMLESS = frozenset(
     {":", "[", "arch", "basename", "cat", "cksum", "cmp", "comm", "cut", "df", "diff", "dirname", "du"}
     | {"echo", "expr", "false", "file", "fold", "free", "getconf", "grep", "egrep", "fgrep", "groups"}
     | {"head", "hexdump", "hostid", "id", "join", "jq", "ls", "lsblk", "lscpu", "lsof", "md5sum", "nl"}
-    | {"nproc", "nvidia-smi", "od", "paste", "pgrep", "printf", "printenv", "ps", "pwd", "readlink"}
+    | {"nproc", "od", "paste", "pgrep", "printf", "printenv", "ps", "pwd", "readlink"}
     | {"realpath", "seq", "sha1sum", "sha256sum", "sha512sum", "sleep", "stat", "tac", "tail", "test", "tr"}
     | {"true", "tty", "type", "uname", "uptime", "vmstat", "wc", "which", "whoami"}
 )
 """Commands that write nothing, whatever their arguments (exceptions below)."""
 
 _WRITING: dict[str, re.Pattern[str]] = {
-    "nvidia-smi": re.compile(r"-(?!q$|L$|i$|l$|-query|-format|-id|-list)|\Wreset|=.*/"),
     "file": re.compile(r"-C|--compile"),
     "printf": re.compile(r"-v"),
     "jq": re.compile(r"--in-place"),
@@ -44,6 +43,9 @@ _FIND_ACTING = re.compile(r"-(exec|execdir|ok|okdir|delete|fprint|fprint0|fprint
 _RG_ACTING = re.compile(r"--(pre|hostname-bin|search-zip)(=|$)|-\w*z")
 _SORT_ACTING = re.compile(r"-\w*o|--o|--comp|-T|--temp")
 _DATE_SETTING = re.compile(r"-s|--set")
+_NVIDIA_LOOKING = re.compile(
+    r"-[qLldix]$|\d+$|[A-Z,]+$|topo$|-m$|dmon$|pmon$|-[cs]$|--(query(-[a-z-]+)?|format|id|list-gpus|loop|display)(=.*)?$"
+)
 _VERSION = re.compile(r"(--version|-V|-VV)$")
 
 
@@ -114,6 +116,7 @@ _CHECKS: dict[str, Callable[[Sequence[str]], bool]] = {
     "sort": _without(_SORT_ACTING),
     "uniq": lambda words: sum(not word.startswith("-") for word in words) <= 1,
     "date": lambda words: not any(_DATE_SETTING.match(word) or word[:1].isdigit() for word in words),
+    "nvidia-smi": lambda words: all(_NVIDIA_LOOKING.match(word) for word in words),
     "hostname": lambda words: not words or words == ["-f"],
     "env": lambda words: not words,
     "cd": lambda words: len(words) <= 1,

@@ -82,8 +82,14 @@ class ToolRouter:
             )
         arguments = validate(name, tool.arguments, decode_object(name, raw))
         canonical = arguments.model_dump(mode="json")
-        text = json.dumps([name, canonical], sort_keys=True, separators=(",", ":"))
-        return ParsedCall(tool, arguments, canonical, hashlib.sha256(text.encode()).hexdigest())
+        text = json.dumps([name, canonical], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        try:
+            digest = hashlib.sha256(text.encode()).hexdigest()
+        except UnicodeEncodeError:
+            raise ToolError(
+                f"{name}: the arguments are not valid Unicode (half of a surrogate pair)."
+            ) from None
+        return ParsedCall(tool, arguments, canonical, digest)
 
     def effect(self, parsed: ParsedCall) -> Effect:
         """Class of this very call; what cannot be classified counts as `once`."""

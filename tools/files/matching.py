@@ -9,6 +9,7 @@ import bisect
 import difflib
 import re
 import unicodedata
+from array import array
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +24,7 @@ _FOLDED = {
     **dict.fromkeys((0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " "),
     **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"), ""),
 }  # fmt: skip
-_CLOSEST_LINES = 20_000
+_CLOSEST_LINES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,44 +109,64 @@ def _blocks(text: str, pattern: str, how: How) -> list[Place]:
     ends_line = pattern.endswith("\n")
     wanted = (pattern[:-1] if ends_line else pattern).split("\n")
     keys = [_key(line) for line in wanted]
-    lines = text.split("\n")
-    anchor = next(index for index, key in enumerate(keys) if key)
-    starts = _line_starts(lines)
+    # Only lines that hold the longest word of the pattern are looked at: a file has many, a pattern few.
+    token, anchor = max(
+        ((word, index) for index, key in enumerate(keys) for word in key.split(" ")), key=_length
+    )
     places: list[Place] = []
-    for number in range(anchor, len(lines) - len(keys) + anchor + 1):
-        if _key(lines[number]) != keys[anchor]:
-            continue
-        first = number - anchor
-        found = lines[first : first + len(keys)]
-        if [_key(line) for line in found] != keys or (ends_line and first + len(keys) >= len(lines)):
-            continue
-        place = _block_place(found, wanted, starts[first : first + len(keys)], how, ends_line)
-        if not places or place.start >= places[-1].end:
-            places.append(place)
+    at = text.find(token)
+    while at >= 0:
+        first = _lines_back(text, at, anchor)
+        lines = _lines_from(text, first, len(keys)) if first is not None else []
+        fits = [_key(text[start:end]) for start, end in lines] == keys
+        if fits and first is not None and not (ends_line and lines[-1][1] >= len(text)):
+            place = _block_place([text[start:end] for start, end in lines], wanted, lines, how, ends_line)
+            if not places or place.start >= places[-1].end:
+                places.append(place)
+        end = text.find("\n", at)
+        at = text.find(token, end) if end >= 0 else -1
     return places
 
 
-def _line_starts(lines: list[str]) -> list[int]:
-    starts, at = [], 0
-    for line in lines:
-        starts.append(at)
-        at += len(line) + 1
-    return starts
+def _length(pair: tuple[str, int]) -> int:
+    return len(pair[0])
 
 
-def _block_place(found: list[str], wanted: list[str], starts: list[int], how: How, ends_line: bool) -> Place:
+def _lines_back(text: str, at: int, count: int) -> int | None:
+    """Start of the line that many lines above the one a place is in."""
+    for _ in range(count):
+        at = text.rfind("\n", 0, at)
+        if at < 0:
+            return None
+    return text.rfind("\n", 0, at) + 1
+
+
+def _lines_from(text: str, start: int, count: int) -> list[tuple[int, int]]:
+    """Start and end of that many lines, or of as many as there are."""
+    lines: list[tuple[int, int]] = []
+    while len(lines) < count and start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        lines.append((start, end))
+        start = end + 1
+    return lines
+
+
+def _block_place(
+    found: list[str], wanted: list[str], lines: list[tuple[int, int]], how: How, ends_line: bool
+) -> Place:
     pairs = [
         (_indent(mine), _indent(theirs)) for mine, theirs in zip(wanted, found, strict=True) if mine.strip()
     ]
     indent = _offset(pairs, 0)
-    start = starts[0]
+    start = lines[0][0]
     if indent is None and len(pairs) > 1 and wanted[0].strip() and pairs[0][1].endswith(pairs[0][0]):
         # The first line was given from its text on, the others with their indentation.
         indent = _offset(pairs[1:], 1)
-        start += len(pairs[0][1]) - len(pairs[0][0])
+        start += len(pairs[0][1]) - len(pairs[0][0]) if indent else 0
     last = found[-1]
     # White space at the end of the last line was not asked for, unless the pattern goes on to the line's end.
-    end = starts[-1] + (len(last) + 1 if ends_line else len(last.rstrip(" \t\f\v")) or 0)
+    end = lines[-1][0] + (len(last) + 1 if ends_line else len(last.rstrip(" \t\f\v")))
     if indent is None:
         known = dict(pairs)
         consistent = all(known[mine] == theirs for mine, theirs in pairs)
@@ -175,16 +196,19 @@ class Folded:
 
     def __init__(self, original: str) -> None:
         pieces: list[str] = []
-        self._folded_at: list[int] = []
-        self._clusters: list[tuple[int, int, int, int]] = []
-        """Of each replaced cluster: place and length folded, place and length in the original."""
+        # Of each replaced cluster: place and length here, place and length in the original. (Arrays, since
+        # a hundred thousand tuples would keep the garbage collector busy.)
+        self._places, self._lengths = array("q"), array("q")
+        self._original_places, self._original_lengths = array("q"), array("q")
         at, length = 0, 0
         for match in _CLUSTER.finditer(original):
             pieces.append(original[at : match.start()])
             length += match.start() - at
             plain = unicodedata.normalize("NFKC", match[0].translate(_FOLDED)).translate(_FOLDED)
-            self._folded_at.append(length)
-            self._clusters.append((length, len(plain), match.start(), len(match[0])))
+            self._places.append(length)
+            self._lengths.append(len(plain))
+            self._original_places.append(match.start())
+            self._original_lengths.append(len(match[0]))
             pieces.append(plain)
             length += len(plain)
             at = match.end()
@@ -201,32 +225,31 @@ class Folded:
         return spans
 
     def _start(self, at: int) -> int | None:
-        index = bisect.bisect_right(self._folded_at, at) - 1
+        index = bisect.bisect_right(self._places, at) - 1
         # A cluster that starts here and is not empty holds the place itself.
-        while index >= 0 and self._clusters[index][0] == at and self._clusters[index][1]:
+        while index >= 0 and self._places[index] == at and self._lengths[index]:
             index -= 1
         return self._behind(index, at)
 
     def _end(self, at: int) -> int | None:
         # Empty clusters (zero-width characters) at the end were not asked for.
-        index = bisect.bisect_left(self._folded_at, at) - 1
-        return self._behind(index, at)
+        return self._behind(bisect.bisect_left(self._places, at) - 1, at)
 
     def _behind(self, index: int, at: int) -> int | None:
         if index < 0:
             return at
-        folded, folded_length, original, original_length = self._clusters[index]
-        over = at - folded - folded_length
-        return original + original_length + over if over >= 0 else None
+        over = at - self._places[index] - self._lengths[index]
+        return self._original_places[index] + self._original_lengths[index] + over if over >= 0 else None
 
 
 def closest(text: str, pattern: str) -> tuple[int, int] | None:
     """Lines (from, to, counted from 1) that look most like a pattern that was not found."""
-    lines = text.split("\n")[:_CLOSEST_LINES]
+    lines = text.split("\n", _CLOSEST_LINES)[:_CLOSEST_LINES]
     wanted = pattern.strip("\n").split("\n")
     key = max((line.strip() for line in wanted), key=len)
-    near = difflib.get_close_matches(key, {line.strip() for line in lines if line.strip()}, n=1, cutoff=0.6)
-    if not near:
+    holding = [line.strip() for line in lines if key and key in line]
+    near = holding or difflib.get_close_matches(key, {line.strip() for line in lines}, n=1, cutoff=0.6)
+    if not key or not near:
         return None
     anchor = next(index for index, line in enumerate(wanted) if line.strip() == key)
     number = next(index for index, line in enumerate(lines) if line.strip() == near[0])
