@@ -175,6 +175,9 @@ class Completer(Protocol):
     ) -> Reply:
         """The next message; see `llm.client.ModelClient.complete`."""
 
+    async def close(self) -> None:
+        """Close its connections."""
+
 
 class EffectRecord(TypedDict):
     """What the effects table knows of one call."""

@@ -1,7 +1,8 @@
 """Context windows, prices and abilities of models, from the nearest source that knows.
 
-In this order: the settings; zero for models on this machine; the Hugging Face router's catalogue, when it
-was fetched before; litellm's bundled map; else None, which is unknown and not zero.
+In this order: the settings; zero for models on this machine; what ships with the program; the Hugging
+Face router's catalogue, when it was fetched before; litellm's bundled map; else None, which is unknown
+and not zero.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ class Model:
 
 def window(model_id: str, settings: ModelSettings) -> int | None:
     """Context window in tokens, None when nothing says."""
-    own = _own(model_id, settings).get("context_window")
-    if isinstance(own, int) and own > 0:
-        return own
+    for table in (settings.models, settings.packaged):
+        own = _own(model_id, table).get("context_window")
+        if isinstance(own, int) and own > 0:
+            return own
     offers = _offers(model_id, settings)
     if known := [offer.window for offer in offers if offer.window]:
         return min(known)  # the router may choose any of them
@@ -70,11 +72,13 @@ def window(model_id: str, settings: ModelSettings) -> int | None:
 
 def price(model_id: str, settings: ModelSettings) -> Price | None:
     """What the model costs, None when nothing says."""
-    own = _own(model_id, settings).get("usd_per_million")
+    own = _own(model_id, settings.models).get("usd_per_million")
     if own:
         return _price_of_settings(own)
     if _is_free(model_id, settings):
         return FREE
+    if shipped := _own(model_id, settings.packaged).get("usd_per_million"):
+        return _price_of_settings(shipped)
     offers = [offer for offer in _offers(model_id, settings) if offer.input_usd is not None]
     if offers:
         # The router chooses among them, so the dearest is what a cap has to reckon with.
@@ -85,9 +89,9 @@ def price(model_id: str, settings: ModelSettings) -> Price | None:
 
 def takes_images(model_id: str, settings: ModelSettings) -> bool:
     """Whether the model takes images; False when nothing says so."""
-    own = _own(model_id, settings).get("images")
-    if isinstance(own, bool):
-        return own
+    for table in (settings.models, settings.packaged):
+        if isinstance(own := _own(model_id, table).get("images"), bool):
+            return own
     provider = model_id.partition("/")[0]
     if provider in LOCAL:
         return False
@@ -142,10 +146,10 @@ def models_available(settings: ModelSettings, defaults: Mapping[str, str]) -> li
     return list(listed.values())
 
 
-def _own(model_id: str, settings: ModelSettings) -> Mapping[str, Any]:
-    """What the settings say of a model; a router model is found with or without prefix and suffix."""
-    if model_id in settings.models:
-        return settings.models[model_id]
+def _own(model_id: str, table: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What a table says of a model; a router model is found with or without prefix and suffix."""
+    if model_id in table:
+        return table[model_id]
     try:
         provider, name = split_id(model_id)
     except UserError:
@@ -154,7 +158,7 @@ def _own(model_id: str, settings: ModelSettings) -> Mapping[str, Any]:
         return {}
     bare = name.partition(":")[0]
     names = (f"huggingface/{name}", name, f"huggingface/{bare}", bare)
-    return next((settings.models[key] for key in names if key in settings.models), {})
+    return next((table[key] for key in names if key in table), {})
 
 
 def _catalogued(settings: ModelSettings) -> Iterator[str]:

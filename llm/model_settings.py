@@ -19,6 +19,8 @@ class ModelSettings:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Model id -> `{"context_window": tokens, "usd_per_million": {"input", "output", "cache_read",
     "cache_write"}, "images": bool}`, each key optional: the shape of `models` in configs/models.json."""
+    packaged: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The same as shipped: counts after `models`, and never makes a model on this machine cost anything."""
     reasoning_effort: str | None = None
     """`minimal`, `low`, `medium`, `high`, `xhigh` or `max`; None lets the provider choose."""
     session_id: str | None = None

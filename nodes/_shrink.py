@@ -180,7 +180,8 @@ def _short_arguments(raw: str) -> str:
 
     def short(value: Any) -> Any:
         if isinstance(value, str) and len(value) > 2 * STUB_HEAD_CHARS:
-            return f"{value[:STUB_HEAD_CHARS]} [… {len(value) - STUB_HEAD_CHARS:,} characters removed to save room]"
+            removed = len(value) - STUB_HEAD_CHARS
+            return f"{value[:STUB_HEAD_CHARS]} [… {removed:,} characters removed to save room]"
         if isinstance(value, list):
             return [short(item) for item in value]
         if isinstance(value, dict):

@@ -180,6 +180,7 @@ class Session:
     async def close(self) -> None:
         """Store what is queued, close both connections, let the thread go."""
         try:
+            await self.context.model.close()
             await self.journal.drain()
         finally:
             await self.saver.conn.close()
@@ -231,7 +232,7 @@ class Session:
         if stop == "answer":
             self._close("turn_complete", self._completed(values), status="idle")
         elif stop == "context":
-            text = "The conversation does not fit the model's window and nothing is left to shrink; try a larger model."
+            text = "Nothing is left to shrink and the request still exceeds the window; try another model with -m."
             self._close("error", {"error": text}, status="error")
         else:
             self._close("limit_reached", self._limit(str(stop)), status="limit")

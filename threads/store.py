@@ -200,7 +200,7 @@ def _connect(path: Path) -> Connection:
             f"{path} was written by a newer ml-intern (schema {version}); update ml-intern to open it."
         )
     if version == 0:
-        # Event rows carry heads of 2 KB, which fill pages of 4 KB badly: 5.9 against 5.2 MB after 300 iterations.
+        # Rows with heads of 2 KB fill pages of 4 KB badly: 5.9 against 5.2 MB after 300 iterations.
         connection.exec_driver_sql("PRAGMA page_size=8192")
     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     if version < SCHEMA_VERSION:
@@ -237,7 +237,7 @@ def database_error(error: BaseException, path: Path) -> UserError:
         return UserError(f"{path} cannot be written; check its permissions or set ML_INTERN_HOME elsewhere.")
     if "not a database" in text or "malformed" in text:
         return UserError(
-            f"{path} is damaged ({text}); move it away to start afresh, or restore a copy. Nothing was changed."
+            f"{path} is damaged ({text}); move it away to start afresh, or restore a copy of it."
         )
     if "locked" in text:
         return UserError(
