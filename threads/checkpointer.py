@@ -76,6 +76,13 @@ class JournalingSaver(AsyncSqliteSaver):
             raise translate(error, self._path) from error
         self._written.setdefault(config["configurable"]["checkpoint_id"], []).append((task_path, writes))
 
+    def remember(
+        self, checkpoint_id: str | None, written: Sequence[tuple[str, Sequence[tuple[str, Any]]]]
+    ) -> None:
+        """What earlier runs wrote towards the next step, so that its row tells of all of it."""
+        if checkpoint_id and written:
+            self._written[checkpoint_id] = list(written)
+
     def _number(self, parent_id: str | None, checkpoint_id: str, metadata: CheckpointMetadata) -> None:
         written = self._written.pop(parent_id or "", [])
         step = describe(written)

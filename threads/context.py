@@ -17,6 +17,7 @@ from ..tools.base import ToolContext
 from ..tools.policy import evaluate, packaged_rules, rules_of
 from ..tools.registry import ToolRouter, default_tools
 from .blobs import BlobStore
+from .leftovers import MARKER, marker
 from .model_settings import model_settings
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _tool_contexts(opening: Opening, parts: Parts) -> Callable[[str, Callable[[s
     images = bool(getattr(parts.model, "takes_images", False))
 
     def context_of(call_id: str, log: Callable[[str], None]) -> ToolContext:
-        return ToolContext(call_id, cwd, spill_dir, env, stamps, log, images)
+        marked = {**env, MARKER: marker(opening.thread_id, call_id)}
+        return ToolContext(call_id, cwd, spill_dir, marked, stamps, log, images)
 
     return context_of
 

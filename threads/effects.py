@@ -49,6 +49,10 @@ class EffectLog:
         record = self._left.get(call_id)
         return record if record and record["digest"] == digest else None
 
+    def open_calls(self) -> set[str]:
+        """Calls that started and nobody knows how they ended."""
+        return set(self._open)
+
     def is_open(self, call_id: str) -> bool:
         """Whether this call started and nobody knows how it ended."""
         return call_id in self._open

@@ -19,7 +19,7 @@ async def heal_steps(saver: JournalingSaver, journal: Journal, thread_id: str) -
         "WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id > ? ORDER BY checkpoint_id"
     )
     async with saver.conn.execute(newer, (thread_id, journal.last_checkpoint_id or "")) as cursor:
-        rows = await cursor.fetchall()
+        rows = list(await cursor.fetchall())
     healed = 0
     for checkpoint_id, parent_id, metadata in rows:
         source = json.loads(metadata).get("source")
@@ -29,6 +29,8 @@ async def heal_steps(saver: JournalingSaver, journal: Journal, thread_id: str) -
             journal.record_step(checkpoint_id, **step._asdict())
             healed += 1
     await journal.flush()
+    newest = rows[-1][0] if rows else journal.last_checkpoint_id
+    saver.remember(newest, await _written(saver, thread_id, newest))
     return healed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ from ..configs.home import prepare_home
 from ..errors import UserError
 from . import listing
 from .lease import take
+from .leftovers import end_leftovers
 from .store import DATABASE_NAME, Store
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ async def _open(
     try:
         journal = Journal(store, opening.thread_id, listener)
         effect_log = EffectLog(store, opening.thread_id, run_no)
+        await asyncio.to_thread(end_leftovers, opening.thread_id, effect_log.open_calls())
         ledger = Ledger(store, opening.thread_id, opening.model_id, max_cost_usd, row)
         saver.journal, saver.effect_log = journal, effect_log
         graph = build_agent(saver)

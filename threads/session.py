@@ -232,7 +232,7 @@ class Session:
         if stop == "answer":
             self._close("turn_complete", self._completed(values), status="idle")
         elif stop == "context":
-            text = "Nothing is left to shrink and the request still exceeds the window; try another model with -m."
+            text = "Nothing is left to shrink and the request still exceeds the window; try another model."
             self._close("error", {"error": text}, status="error")
         else:
             self._close("limit_reached", self._limit(str(stop)), status="limit")
