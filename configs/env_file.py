@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .home import user_config_dir
+from .home import user_config_dir, user_home
 from .substitution import SubstitutionError, expand
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def effective_environment(environ: Mapping[str, str], cwd: Path) -> Environment:
     """Complete the process environment from the `.env` of `cwd`, of the person, and of an editable checkout.
 
     The first that sets a variable wins, the process before all. The file in `cwd` belongs to whoever wrote
-    the repository, so names that `is_redirecting` are ignored there, with one warning.
+    the repository, so names that `is_redirecting` are ignored there, with one warning. `HF_TOKEN` comes
+    last from where `ml-intern login` and `hf auth login` store it.
     """
     result = Environment(values=dict(environ), trusted=dict(environ), origin={})
     personal = user_config_dir(environ) / ".env"
@@ -61,7 +62,32 @@ def effective_environment(environ: Mapping[str, str], cwd: Path) -> Environment:
             result.origin[name] = path
             if path == personal:
                 result.trusted[name] = value
+    if not result.values.get("HF_TOKEN", "").strip():
+        _take_stored_token(result)
     return result
+
+
+def stored_token_file(env: Mapping[str, str]) -> Path:
+    """Where Hugging Face's tools store the token of this person."""
+    if path := env.get("HF_TOKEN_PATH"):
+        return Path(path).expanduser()
+    cache = env.get("XDG_CACHE_HOME") or str(user_home(env) / ".cache")
+    folder = env.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(folder).expanduser() / "token"
+
+
+def _take_stored_token(result: Environment) -> None:
+    """Set `HF_TOKEN` from the stored one; where it lies only the person may say."""
+    if result.trusted.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().upper() in {"1", "ON", "YES", "TRUE"}:
+        return
+    path = stored_token_file(result.trusted)
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return
+    if token:
+        result.values["HF_TOKEN"] = result.trusted["HF_TOKEN"] = token
+        result.origin["HF_TOKEN"] = path
 
 
 def read_env_file(path: Path, known: Environment, *, foreign: bool) -> dict[str, str]:

@@ -36,7 +36,9 @@ def login(environ: Mapping[str, str]) -> None:
     out = Writer(sys.stdout)
     out.write(f"Logged in as {name}.\n")
     if loaded.env.get("HF_TOKEN", "").strip() not in ("", token):
-        Writer(sys.stderr).write("Note: HF_TOKEN is set to another token, which goes before the stored one.\n")
+        Writer(sys.stderr).write(
+            "Note: HF_TOKEN is set to another token, which goes before the stored one.\n"
+        )
 
 
 def store_token(token: str, *, endpoint: str | None = None, timeout_s: float = CHECK_TIMEOUT_S) -> str:
@@ -73,11 +75,11 @@ def _check(token: str, endpoint: str | None, given: list[str | BaseException]) -
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         import logging  # noqa: PLC0415 - beside the library it quiets
 
-        from huggingface_hub import HfApi, login as store  # noqa: PLC0415 - a second, for this command alone
+        import huggingface_hub  # noqa: PLC0415 - a second, for this command alone
 
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-        account: dict[str, Any] = HfApi(endpoint=endpoint).whoami(token)
-        store(token=token, add_to_git_credential=False)
+        account: dict[str, Any] = huggingface_hub.HfApi(endpoint=endpoint).whoami(token)
+        huggingface_hub.login(token=token, add_to_git_credential=False)
         given.append(str(account.get("name") or "somebody the Hub does not name"))
     except Exception as error:  # noqa: BLE001 - boundary of the thread: whoever waits gets it
         given.append(error)
