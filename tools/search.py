@@ -101,6 +101,7 @@ def _ripgrep(program: str, arguments: Grep, root: Path) -> list[str]:
         "--color=never",
         "--sort=path",
         "--no-messages",
+        "--crlf",
     ]
     argv += ["--max-columns", str(LINE_CHARS), "--max-columns-preview", *mode[arguments.output_mode]]
     argv += ["--ignore-case"] if arguments.case_insensitive else []
@@ -119,7 +120,7 @@ class _Found:
 
     def take(self, raw: bytes) -> bool:
         """Keep a line; False when there is no room for more."""
-        line = raw.decode("utf-8", "replace").rstrip("\n").removeprefix("./")
+        line = raw.decode("utf-8", "replace").rstrip("\r\n").removeprefix("./")
         self._chars += len(line) + 1
         self.more = len(self.lines) >= self._limit or self._chars > TOTAL_CHARS
         if not self.more:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +88,31 @@ async def test_searches(
     result = await grep(router, no_ripgrep, **arguments)
     assert result.ok
     assert sorted(str(result.content).split("\n")) == sorted(lines)
+
+
+@pytest.mark.skipif(shutil.which("rg") is None, reason="ripgrep is not installed")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pattern": r"train\(\)$"},
+        {"pattern": "train", "output_mode": "files"},
+        {"pattern": "train", "output_mode": "count"},
+        {"pattern": "pass", "context": 1},
+        {"pattern": "TRAIN", "case_insensitive": True, "glob": "src/**"},
+        {"pattern": "nowhere"},
+    ],
+)
+async def test_ripgrep_and_the_search_of_our_own_say_the_same(
+    router: ToolRouter,
+    context: ToolContext,
+    no_ripgrep: ToolContext,
+    tree: Path,
+    arguments: dict[str, object],
+) -> None:
+    ours = await grep(router, no_ripgrep, **arguments)
+    (tree / "node_modules" / "e.py").unlink()  # ripgrep leaves it out only where git does
+    theirs = await grep(router, context, **arguments)
+    assert theirs.content == ours.content
 
 
 async def test_one_file_may_be_searched(router: ToolRouter, no_ripgrep: ToolContext, tree: Path) -> None:
