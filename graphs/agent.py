@@ -10,7 +10,7 @@ START → compact ─┬─ limit reached / nothing left to shrink ────�
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langgraph.graph import START, StateGraph
 
@@ -26,19 +26,38 @@ if TYPE_CHECKING:
     from langgraph.types import Checkpointer
 
     AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentState, AgentState]
+    Builder = StateGraph[Any, Any, Any, Any]
+
+N = TypeVar("N")
 
 NO_RECURSION_LIMIT = 1_000_000_000
 """LangGraph's own step limit, so high that it never decides: `compact` counts the iterations."""
 
 
+class Adapt(Protocol):
+    """Wraps a node for a host that gives nodes their context in another way."""
+
+    def __call__(self, node: N, /) -> N:
+        """A node of the same signature."""
+
+
+def _as_it_is(node: N, /) -> N:
+    return node
+
+
 def build_agent(checkpointer: Checkpointer = None) -> AgentGraph:
-    """Wire the nodes; who reads this for one minute knows the loop."""
-    graph = StateGraph(AgentState, context_schema=AgentContext)
-    graph.add_node("compact", compact)
-    graph.add_node("llm_call", llm_call)
-    graph.add_node("doom_check", doom_check)
-    graph.add_node("approval_interrupt", approval_interrupt)
-    graph.add_node("tool_exec", tool_exec)
+    """The graph as threads run it."""
+    graph = wire(StateGraph(AgentState, context_schema=AgentContext))
+    return graph.compile(checkpointer=checkpointer, name="ml-intern")
+
+
+def wire(graph: Builder, adapt: Adapt = _as_it_is) -> Builder:
+    """Wire the nodes into an empty graph; who reads this for one minute knows the loop."""
+    graph.add_node("compact", adapt(compact))
+    graph.add_node("llm_call", adapt(llm_call))
+    graph.add_node("doom_check", adapt(doom_check))
+    graph.add_node("approval_interrupt", adapt(approval_interrupt))
+    graph.add_node("tool_exec", adapt(tool_exec))
 
     graph.add_edge(START, "compact")
     graph.add_conditional_edges("compact", route_room)
@@ -46,4 +65,4 @@ def build_agent(checkpointer: Checkpointer = None) -> AgentGraph:
     graph.add_conditional_edges("doom_check", route_batch)
     graph.add_conditional_edges("approval_interrupt", send_calls, ["tool_exec"])
     graph.add_edge("tool_exec", "compact")
-    return graph.compile(checkpointer=checkpointer, name="ml-intern")
+    return graph
