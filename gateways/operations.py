@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ..errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..threads.session import Session
 
 OPERATIONS = ("user_input", "exec_approval", "interrupt", "compact", "shutdown")
 
 
-async def serve(session: Session, lines: TextIO) -> None:
+async def serve(session: Session, lines: TextIO, *, stopped: Callable[[], bool]) -> None:
     """Carry out operations until `shutdown` or the end of input.
 
     Each line is `{"op_type": NAME, "data": {…}}`, or that object under the key `operation`. Operations
-    run one after the other; `interrupt` acts at once on the one that runs.
+    run one after the other; `interrupt` acts at once on the one that runs. `stopped` says that a signal
+    ended the turn, and with it the process.
     """
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     reader = threading.Thread(target=_read, args=(lines, loop, queue, session), daemon=True)
     reader.start()
-    while True:
+    while not stopped():
         operation = await _next(queue, session)
         if operation is None or operation["op_type"] == "shutdown":
             session.journal.emit("shutdown", {})

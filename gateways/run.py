@@ -16,9 +16,11 @@ from ..errors import MlInternError, UsageError, UserError
 from ..events import CLOSING
 from ..threads import ids, listing
 from ..threads.opening import Opening, open_session, open_store
+from .crash import report
 from .headless import JsonSink, StreamJsonSink, TextSink
 from .outcome import Outcome, Status, gravest
-from .redaction import secret_values
+from .redaction import redact, secret_values
+from .streams import Writer, without_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +91,12 @@ def run(request: Request, environ: Mapping[str, str], sink: Sink | None = None) 
         outcome = watcher.failed(str(error))
     except asyncio.CancelledError:
         outcome = Outcome("interrupted", watcher.thread_id, error=watcher.signal_name)
+    except Exception as error:  # noqa: BLE001 - the process boundary: a bug, too, owes `-o json` its object
+        outcome = watcher.failed(report(error, environ))
     sink.close(outcome)
+    if outcome.status == "error" and request.output != "text":
+        line = redact(f"Error: {outcome.error}\n", secret_values(environ))
+        Writer(sys.stderr).write(without_controls(line))
     return gravest(outcome.exit_code)
 
 
@@ -103,7 +110,7 @@ class _Watcher:
         self.signal_name: str | None = None
 
     def __call__(self, event: Event) -> None:
-        if event.name in CLOSING:
+        if event.name in CLOSING and event.name != "shutdown":
             self.closing = event
         self._sink.event(event)
 
@@ -132,7 +139,7 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
         raise
     stop.session = session
     try:
-        _check_price(session, opening.loaded, request)
+        await _check_price(session, request)
         await _work(session, request, watcher)
         return await _outcome(session, watcher)
     finally:
@@ -153,7 +160,7 @@ async def _work(session: Session, request: Request, watcher: _Watcher) -> None:
     if request.input == "stream-json":
         from .operations import serve  # noqa: PLC0415 - only this mode reads operations
 
-        await serve(session, sys.stdin)
+        await serve(session, sys.stdin, stopped=lambda: watcher.signal_name is not None)
         return
     if not await _finish(session, request, watcher):
         return
@@ -212,7 +219,7 @@ async def _outcome(session: Session, watcher: _Watcher) -> Outcome:
 
 
 class _Stop:
-    """What a signal does: end the turn as interrupted; a second one ends the process at once."""
+    """What a signal does: end the running turn as interrupted; without one, or again, the process."""
 
     def __init__(self, watcher: _Watcher, task: asyncio.Task[Any] | None) -> None:
         self._watcher = watcher
@@ -222,7 +229,7 @@ class _Stop:
     def __call__(self, number: int) -> None:
         first = self._watcher.signal_name is None
         self._watcher.signal_name = signal.Signals(number).name
-        if self.session and first:
+        if self.session and self.session.is_running and first:
             self.session.interrupt(self._watcher.signal_name)
         elif self._task:
             self._task.cancel()
@@ -253,6 +260,8 @@ def _opening(request: Request, environ: Mapping[str, str], store: Store) -> Open
         "approval_mode": request.approve,
         "max_cost": request.max_cost,
     }
+    if not cwd.is_dir():
+        raise UserError(f"The directory of thread {thread_id}, {cwd}, is gone; put it back to go on with it.")
     loaded = load_settings(environ=environ, cwd=cwd, config_file=request.config, flags=flags)
     model_id = request.model or (row or {}).get("model") or choose_model(loaded.settings, loaded.env)
     return Opening(
@@ -305,17 +314,18 @@ def _warn(loaded: Loaded, request: Request) -> None:
             print(line, file=sys.stderr)  # noqa: T201 - before any sink could
 
 
-def _check_price(session: Session, loaded: Loaded, request: Request) -> None:
+async def _check_price(session: Session, request: Request) -> None:
     """Refuse a cap that cannot be held because nobody knows what a call costs."""
     model = session.context.model
-    if getattr(model, "price", None) is not None:
+    if model.price is not None:
         return
-    name = model.model_id
-    if session.ledger.max_cost_usd is not None:
+    capped = session.ledger.max_cost_usd is not None
+    if capped and await model.look_up_price():
+        return
+    if capped:
         raise UserError(
-            f"The price of {name} is unknown, so a cost cap cannot be held: set "
-            f'price_overrides: {{"{name}": {{"input": USD, "output": USD}}}} per million tokens, '
-            "or leave --max-cost away."
+            f"The price of {model.model_id} is unknown, so a cost cap cannot be held: set price_overrides: "
+            f'{{"{model.model_id}": {{"input": USD, "output": USD}}}} per million tokens, or leave --max-cost away.'
         )
-    if loaded.settings.max_cost is None and request.verbosity != "quiet":
-        print(f"Warning: the price of {name} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could
+    if request.verbosity != "quiet":
+        print(f"Warning: the price of {model.model_id} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could

@@ -161,6 +161,21 @@ class Completer(Protocol):
 
     model_id: str
 
+    @property
+    def price(self) -> object | None:
+        """What a call costs; None when unknown, which is not zero."""
+
+    @property
+    def window(self) -> int | None:
+        """Context window in tokens; None when unknown."""
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model takes images."""
+
+    async def look_up_price(self) -> bool:
+        """Ask the provider's catalogue for a price that is not known here; whether it is now."""
+
     async def complete(
         self,
         messages: list[dict[str, Any]],

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import catalogue
+from . import catalogue, router_catalogue
 from .attempt import AttemptFailed, attempt
 from .effort import next_lower
 from .failures import PASSING, Failure, classify
@@ -65,6 +65,12 @@ class ModelClient:
     def takes_images(self) -> bool:
         """Whether the model takes images; False when nothing says so."""
         return catalogue.takes_images(self.model_id, self.settings)
+
+    async def look_up_price(self) -> bool:
+        """Fetch the router's catalogue (five seconds at most) if the model is its; whether that helped."""
+        if self.route.provider == "huggingface" and self.price is None:
+            await router_catalogue.fetch(self.settings)
+        return self.price is not None
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -79,7 +79,7 @@ def _classify(answer: Entry, context: AgentContext) -> list[dict[str, Any]]:
             continue
         decision = context.policy(name, parsed.canonical)
         item["effect"] = context.tools.effect(parsed)
-        item["arguments"] = parsed.canonical
+        item["arguments"] = parsed.given
         if decision.action == "deny":
             item |= {
                 "decision": "refused",

@@ -56,7 +56,7 @@ async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
         if settled:
             _report(call, settled, attempt, context)
             return settled
-    _announce(call, parsed.canonical, attempt, context)
+    _announce(call, parsed.given, attempt, context)
     fingerprint: dict[str, str] = {}
     if effect != "read":
         if parsed.tool.fingerprint:

@@ -65,7 +65,7 @@ def build_context(opening: Opening, parts: Parts) -> AgentContext:
             iterations_base=parts.row["iterations_base"],
             compact_at_tokens=settings.compact_at_tokens,
             compact_at_fraction=settings.compact_at_fraction,
-            window_tokens=getattr(parts.model, "window", None),
+            window_tokens=parts.model.window,
         ),
         approval_mode=opening.approval_mode,
         stream=opening.stream,
@@ -113,7 +113,7 @@ def _tool_contexts(opening: Opening, parts: Parts) -> Callable[[str, Callable[[s
     env = child_environment(opening.loaded.env, opening.loaded.settings.shell_env)
     cwd = Path(parts.row["cwd"])
     spill_dir = parts.home / "spill" / opening.thread_id
-    images = bool(getattr(parts.model, "takes_images", False))
+    images = parts.model.takes_images
 
     def context_of(call_id: str, log: Callable[[str], None]) -> ToolContext:
         marked = {**env, MARKER: marker(opening.thread_id, call_id)}

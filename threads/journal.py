@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import case, func, insert, select, update
 
 from ..events import UNSTORED, Event, now
 from .tables import events, steps, threads
@@ -33,6 +33,7 @@ class Journal:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._next_seq = self._reserved_until = 0
+        self._next_block: Future[int] | None = None
         self._last: Future[Any] | None = None
         self.step, self.last_checkpoint_id = store.write_now(self._newest_step)
         self.closing: Event | None = None
@@ -42,6 +43,8 @@ class Journal:
         """Store the event, then show it. Returns at once; `flush` waits for the disk."""
         if self._next_seq == self._reserved_until:
             self._reserve()
+        elif self._reserved_until - self._next_seq == SEQ_BLOCK // 2:
+            self._next_block = self._ask_for_block()
         event = Event(self._next_seq, self._thread_id, name, now(), data)
         self._next_seq += 1
         if name in UNSTORED:
@@ -80,6 +83,11 @@ class Journal:
         statement = update(threads).where(threads.c.id == self._thread_id).values(updated_at=now(), **values)
         self._last = self._store.execute(statement)
 
+    def begin_turn(self, title: str) -> None:
+        """Count a user turn; the first one gives the thread its title."""
+        kept = case((threads.c.title == "", title), else_=threads.c.title)
+        self.update_thread(turn_count=threads.c.turn_count + 1, iterations_base=0, title=kept)
+
     async def flush(self) -> None:
         """Wait until everything emitted so far is stored; raises what storing it raised."""
         last = self._last
@@ -102,14 +110,20 @@ class Journal:
             self._last.add_done_callback(lambda _: self._show(event))
 
     def _reserve(self) -> None:
+        """Go on in the next block; it was asked for long before, so this hardly ever waits."""
+        self._next_seq = (self._next_block or self._ask_for_block()).result()
+        self._next_block = None
+        self._reserved_until = self._next_seq + SEQ_BLOCK
+
+    def _ask_for_block(self) -> Future[int]:
+        row = threads.c.id == self._thread_id
+
         def reserve(connection: Connection) -> int:
-            row = threads.c.id == self._thread_id
             first: int = connection.execute(select(threads.c.next_seq).where(row)).scalar_one()
             connection.execute(update(threads).where(row).values(next_seq=first + SEQ_BLOCK))
             return first
 
-        self._next_seq = self._store.write_now(reserve)
-        self._reserved_until = self._next_seq + SEQ_BLOCK
+        return self._store.submit(reserve)
 
     def _newest_step(self, connection: Connection) -> tuple[int, str | None]:
         mine = steps.c.thread_id == self._thread_id

@@ -81,7 +81,6 @@ async def _open(
     model = opening.model or client_for(opening)
     tools = tools_for(opening)
     row = listing.thread_row(store, opening.thread_id)
-    created = row is None
     if row is None:
         if not opening.create:
             raise UserError(f"No thread {opening.thread_id!r}; see `ml-intern threads list`.")
@@ -103,7 +102,8 @@ async def _open(
         saver.journal, saver.effect_log = journal, effect_log
         graph = build_agent(saver)
         config: RunnableConfig = {"configurable": {"thread_id": opening.thread_id}}
-        if created:
+        if (await graph.aget_state(config)).created_at is None:
+            # Every thread is born with an empty root, where undoing its first turn leads to.
             await graph.aupdate_state(config, None, as_node="__end__")
         await heal_steps(saver, journal, opening.thread_id)
         history = (await graph.aget_state(config)).values.get("history", [])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..events import EventName
     from ..graphs.agent import AgentGraph
-    from ..graphs.state import AgentContext
+    from ..graphs.state import AgentContext, Entry
     from .budget import Ledger
     from .checkpointer import JournalingSaver
     from .effects import EffectLog
@@ -54,7 +54,7 @@ class Session:
     graph: AgentGraph
     context: AgentContext
     status: str
-    """Status the thread had when it was opened."""
+    """Status of the thread; `running` when it is opened means that a crash ended it."""
     _task: asyncio.Task[Any] | None = None
     _interrupt_reason: str | None = None
 
@@ -73,27 +73,31 @@ class Session:
         return (await self.graph.aget_state(self.config)).values
 
     async def is_unfinished(self) -> bool:
-        """Whether a turn is under way: interrupted, crashed, failed or waiting."""
-        return bool((await self.graph.aget_state(self.config)).next)
+        """Whether a turn is under way: interrupted, crashed, failed, waiting, or not even begun."""
+        snapshot = await self.graph.aget_state(self.config)
+        return bool(snapshot.next) or await self._lost_prompt(snapshot.values) is not None
 
     async def waiting(self) -> dict[str, Any] | None:
         """The approval this thread waits for, or None."""
         if (await self.graph.aget_state(self.config)).next != ("approval_interrupt",):
             return None
-        return listing.waiting_approval(self.store, self.thread_id)
+        return await asyncio.to_thread(listing.waiting_approval, self.store, self.thread_id)
 
     async def take(self, prompt: str) -> None:
         """Run a user turn to its end; what was half done before is settled first."""
         await self._settle("abandoned")
-        row = listing.thread_row(self.store, self.thread_id) or {}
-        title = {} if row.get("title") else {"title": listing.title_of(prompt)}
-        self.journal.update_thread(turn_count=row.get("turn_count", 0) + 1, iterations_base=0, **title)
+        entry = user_entry(prompt)
+        self.journal.begin_turn(listing.title_of(prompt))
+        self.journal.emit("user_message", {"text": prompt, "entry_id": entry["id"]})
+        await self._begin(entry)
+
+    async def _begin(self, entry: Entry) -> None:
+        """Put what the person said into the graph and run it."""
         self._limit_from(0)
-        self.journal.emit("user_message", {"text": prompt})
         values = (await self.graph.aget_state(self.config)).values
         await self._drive(
             {
-                "history": [user_entry(prompt)],
+                "history": [entry],
                 "turn": new_turn(),
                 "window": values.get("window") or new_window(),
                 "stop": None,
@@ -116,7 +120,10 @@ class Session:
             base = values["turn"]["iterations"]
             self.journal.update_thread(iterations_base=base)
             self._limit_from(base)
-        if snapshot.next:
+        lost = await self._lost_prompt(values)
+        if lost:
+            await self._begin(lost)
+        elif snapshot.next:
             waiting = await self.waiting()
             if waiting and waiting["answer"]:
                 await self.answer(waiting["answer"])
@@ -187,8 +194,22 @@ class Session:
             self.store.close()
             self.lease.release()
 
+    async def _lost_prompt(self, values: Mapping[str, Any]) -> Entry | None:
+        """What the person said last, if a crash came before the graph had it."""
+        if self.status != "running":
+            return None
+        said = await asyncio.to_thread(
+            listing.last_event, self.store, self.thread_id, ["user_message", *CLOSING]
+        )
+        if said is None or said["name"] != "user_message":
+            return None
+        if any(entry["id"] == said["data"]["entry_id"] for entry in values.get("history", [])):
+            return None
+        return {**user_entry(said["data"]["text"]), "id": said["data"]["entry_id"]}
+
     async def _drive(self, graph_input: Any, answered: str | None = None) -> None:
         """Run the graph until it ends, waits, fails or is interrupted; emits exactly one closing event."""
+        self.status = "running"
         self.journal.update_thread(status="running")
         self.journal.emit("processing", {"message": "working"})
         self._task = asyncio.create_task(self._stream(graph_input, answered))
@@ -279,7 +300,7 @@ class Session:
             why=why,
         )
         if why == "abandoned":
-            waiting = listing.waiting_approval(self.store, self.thread_id)
+            waiting = await asyncio.to_thread(listing.waiting_approval, self.store, self.thread_id)
             if waiting:
                 self._mark_settled(waiting["payload_hash"])
 
@@ -309,5 +330,6 @@ class Session:
 
     def _close(self, name: EventName, data: dict[str, Any], *, status: str) -> None:
         assert name in CLOSING
+        self.status = status
         self.journal.update_thread(status=status)
         self.journal.emit(name, data)

@@ -37,6 +37,11 @@ class ParsedCall:
     digest: str
     """sha256 (hex) over the tool's name and the canonical arguments: equal calls have equal digests."""
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The validated arguments without the defaults, as people want to see them."""
+        return self.arguments.model_dump(mode="json", exclude_unset=True)
+
 
 class ToolRouter:
     """All tools of a run, by name."""
