@@ -68,14 +68,14 @@ def route_batch(state: AgentState) -> Literal["approval_interrupt", "compact"]:
 
 class _Repetition(NamedTuple):
     length: int
-    count: int
+    times: int
     digest: str
 
 
 def _words(names: list[str], repeated: _Repetition) -> str:
     if repeated.length > 1:
-        return note("repeated_cycle", tools=names, count=repeated.count)
-    return note("repetition", tool=" and ".join(names), count=repeated.count)
+        return note("repeated_cycle", tools=names, count=repeated.times)
+    return note("repetition", tool=" and ".join(names), count=repeated.times)
 
 
 def _repetition(past: Sequence[Batch], calls: str) -> _Repetition | None:
@@ -161,7 +161,7 @@ def _refuse(
     for call in calls_of(answer):
         key = _canonical(call["function"]["arguments"]) + call["function"]["name"]
         text = earlier.get(key, "")
-        refusal = note("repeat_refused", tool=call["function"]["name"], count=repeated.count, result=text)
+        refusal = note("repeat_refused", tool=call["function"]["name"], count=repeated.times, result=text)
         result = ToolResult(refusal, ok=False, details={"repeats": text})
         entry = result_entry(call, result, context.blobs, status="loop")
         context.emit(

@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 
 from ..configs.notes import note
 from ..errors import ContextOverflow, ModelError
-from ..graphs.state import AgentContext, AgentState, AgentUpdate, Entry, Turn, new_entry, new_window
+from ..graphs.state import AgentContext, AgentState, AgentUpdate, Entry, Turn, Window, new_entry, new_window
 from ..llm.tokens import estimate_message
 from ._entries import current_plan, note_entry, wire_messages
 
@@ -151,18 +151,18 @@ def _answer_entry(message: dict[str, Any], reply: Reply, context: AgentContext) 
     return new_entry("assistant", message, tokens)
 
 
-def _window(state: AgentState, reply: Reply) -> dict[str, Any]:
+def _window(state: AgentState, reply: Reply) -> Window:
     """What this call teaches about the window; the answer itself is part of the counted entries."""
     window = new_window(state.get("window"))
     if reply.usage and reply.usage.prompt_tokens:
         window["used_tokens"] = reply.usage.prompt_tokens + reply.usage.completion_tokens
         window["counted_entries"] = len(state["history"]) + 1
-    return window  # type: ignore[return-value]
+    return window
 
 
 def _learn_window(state: AgentState, overflow: ContextOverflow, context: AgentContext) -> AgentUpdate:
     """Keep the limit the provider named, or take four fifths of what it refused."""
-    window = {**(state.get("window") or new_window())}
+    window: Window = {**(state.get("window") or new_window())}
     estimated = sum(entry["tokens"] for entry in state["history"])
     limit = overflow.limit_tokens or int(0.8 * max(window["used_tokens"], estimated))
     window["limit_tokens"] = min(limit, window["limit_tokens"] or limit)
@@ -170,4 +170,4 @@ def _learn_window(state: AgentState, overflow: ContextOverflow, context: AgentCo
     context.emit(
         "tool_log", {"tool": "system", "log": f"The model's window is {limit:,} tokens: compacting."}
     )
-    return {"window": window, "reply": "again"}  # type: ignore[typeddict-item]
+    return {"window": window, "reply": "again"}
