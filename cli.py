@@ -14,6 +14,9 @@ from .errors import MlInternError, UsageError, UserError
 from .gateways.argv import rewrite
 from .gateways.setup_commands import register
 
+_MISUSE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What Typer raises for a wrong command line: of click, or of the copy that newer releases bring along."""
+
 app = typer.Typer(
     name="ml-intern",
     help="An autonomous ML engineer in the terminal: researches, writes, runs and ships ML work.",
@@ -43,7 +46,7 @@ def _run_line(argv: list[str]) -> int:
         arguments = rewrite(argv, frozenset(command_names()))
         return int(app(args=arguments, prog_name="ml-intern", standalone_mode=False) or 0)
     except UsageError as error:
-        return _complain(f"{error} See `ml-intern --help`.", UsageError.exit_code)
+        return _misused(str(error))
     except UserError as error:
         return _complain(str(error), error.exit_code)
     except MlInternError as error:
@@ -55,13 +58,17 @@ def _run_line(argv: list[str]) -> int:
     except BrokenPipeError:
         return 0  # whoever read our output has what they wanted
     except Exception as error:  # noqa: BLE001 - the process boundary: no traceback reaches a person
-        import click
-
-        if isinstance(error, click.ClickException):
-            return _complain(f"{error.format_message()} See `ml-intern --help`.", UsageError.exit_code)
+        if isinstance(error, _MISUSE):
+            return _misused(error.format_message().replace(": Value error, ", ": "))
         from .gateways.crash import report
 
         return _complain(report(error, os.environ), 1)
+
+
+def _misused(text: str) -> int:
+    text = text if text.endswith((".", "?", "!")) else f"{text}."
+    hint = "" if "--help" in text else " See `ml-intern --help`."
+    return _complain(f"{text}{hint}", UsageError.exit_code)
 
 
 def command_names() -> list[str]:
@@ -117,11 +124,25 @@ def root(
         raise typer.Exit
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number.") from None
+
+
+def _usd(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no amount in USD.") from None
+
+
 @app.command("run", hidden=True)
 def run_command(  # noqa: PLR0913, PLR0917 - one parameter an option, as Typer has it
     prompt: Annotated[str | None, typer.Argument()] = None,
     model: Annotated[str | None, typer.Option("--model")] = None,
-    max_iterations: Annotated[int | None, typer.Option("--max-iterations")] = None,
+    max_iterations: Annotated[int | None, typer.Option("--max-iterations", parser=_whole)] = None,
     no_stream: Annotated[bool, typer.Option("--no-stream")] = False,
     thread: Annotated[str | None, typer.Option("--thread")] = None,
     continue_last: Annotated[bool, typer.Option("--continue")] = False,
@@ -129,7 +150,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - one parameter an option, as Typer h
     output: Output = "text",
     approve: Annotated[Literal["auto", "ask", "deny"] | None, typer.Option("--approve")] = None,
     input_format: Annotated[Literal["text", "stream-json"], typer.Option("--input")] = "text",
-    max_cost: Annotated[float | None, typer.Option("--max-cost")] = None,
+    max_cost: Annotated[float | None, typer.Option("--max-cost", parser=_usd)] = None,
     cwd: Annotated[Path | None, typer.Option("--cwd")] = None,
     config: Annotated[Path | None, typer.Option("--config")] = None,
     quiet: Annotated[bool, typer.Option("--quiet")] = False,

@@ -47,7 +47,5 @@ def resolve(text: str, known: Sequence[str]) -> str:
     if found:
         raise UserError(f"{text!r} begins several threads: {', '.join(sorted(found)[:10])}; type more of it.")
     near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    raise UserError(
-        f"No thread {text!r}; {hint}See `ml-intern threads list`, or use -c for the last one here."
-    )
+    hint = f"did you mean {', '.join(near)}? See" if near else "see"
+    raise UserError(f"No thread {text!r}; {hint} `ml-intern threads list`, or use -c for the last one here.")
