@@ -70,7 +70,8 @@ def build_context(opening: Opening, parts: Parts) -> AgentContext:
         approval_mode=opening.approval_mode,
         stream=opening.stream,
         headless=opening.headless,
-        known_call_ids={call["id"] for entry in parts.history for call in calls_of(entry)},
+        known_call_ids=parts.effect_log.known_calls()
+        | {call["id"] for entry in parts.history for call in calls_of(entry)},
     )
 
 

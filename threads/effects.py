@@ -43,11 +43,22 @@ class EffectLog:
         self._whole: list[str] = []
         self._left, self._seen = store.write_now(lambda connection: _load(connection, [thread_id, *lineage]))
         self._open |= {call_id for call_id, record in self._left.items() if record["state"] == "started"}
+        self._results = {
+            call_id: record["entry"] for call_id, record in self._left.items() if record["entry"]
+        }
 
     def find(self, call_id: str, digest: str) -> EffectRecord | None:
         """What an earlier run left of this very call: same id, same arguments."""
         record = self._left.get(call_id)
         return record if record and record["digest"] == digest else None
+
+    def result(self, call_id: str) -> Entry | None:
+        """The result of a call that finished, also one that no checkpoint holds yet."""
+        return self._results.get(call_id)
+
+    def known_calls(self) -> set[str]:
+        """Calls that have left a record, also those that the history no longer shows."""
+        return self._left.keys() | self._open | self._results.keys()
 
     def open_calls(self) -> set[str]:
         """Calls that started and nobody knows how they ended."""
@@ -88,6 +99,9 @@ class EffectLog:
 
     async def finish(self, call_id: str, entry: Entry, *, unknown: bool = False) -> None:
         """Put the result on disk before the node returns it."""
+        # Known before it is stored: a call whose wait for the disk is cancelled did finish all the same.
+        self._results[call_id] = entry
+        self._open.discard(call_id)
         statement = (
             update(effects)
             .where(effects.c.thread_id == self._thread_id, effects.c.call_id == call_id)
@@ -101,7 +115,6 @@ class EffectLog:
         durable = call_id in self._durable
         await asyncio.wrap_future(self._store.execute(statement, durable=durable))
         self._whole.append(call_id)
-        self._open.discard(call_id)
 
     def checkpointed(self) -> None:
         """A checkpoint holds the results finished so far: keep only their heads here."""

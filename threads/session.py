@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 from langgraph.types import Command, Overwrite
-from sqlalchemy import insert, update
 
 from ..errors import LimitReached, MlInternError, ModelError, UserError
-from ..events import CLOSING, now
+from ..events import CLOSING
 from ..graphs.agent import NO_RECURSION_LIMIT
 from ..graphs.state import new_turn, new_window
 from ..nodes._entries import final_response, user_entry
 from ..nodes._shrink import total_tokens
 from ..nodes.compact import make_room
-from . import listing
-from .settle import settle
-from .tables import approvals
+from . import listing, questions
+from .settle import settle, unfinished_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,13 +72,12 @@ class Session:
     async def is_unfinished(self) -> bool:
         """Whether a turn is under way: interrupted, crashed, failed, waiting, or not even begun."""
         snapshot = await self.graph.aget_state(self.config)
-        return bool(snapshot.next) or await self._lost_prompt(snapshot.values) is not None
+        return bool(unfinished_nodes(snapshot)) or await self._lost_prompt(snapshot.values) is not None
 
     async def waiting(self) -> dict[str, Any] | None:
         """The approval this thread waits for, or None."""
-        if (await self.graph.aget_state(self.config)).next != ("approval_interrupt",):
-            return None
-        return await asyncio.to_thread(listing.waiting_approval, self.store, self.thread_id)
+        snapshot = await self.graph.aget_state(self.config)
+        return await questions.waiting_question(self.store, self.thread_id, snapshot)
 
     async def take(self, prompt: str) -> None:
         """Run a user turn to its end; what was half done before is settled first."""
@@ -123,7 +119,7 @@ class Session:
         lost = await self._lost_prompt(values)
         if lost:
             await self._begin(lost)
-        elif snapshot.next:
+        elif unfinished_nodes(snapshot):
             waiting = await self.waiting()
             if waiting and waiting["answer"]:
                 await self.answer(waiting["answer"])
@@ -131,6 +127,11 @@ class Session:
                 await self._drive(None)
         elif values.get("stop") not in (None, "answer"):
             await self._drive({"stop": None, "guard": None, "refused": False})
+        elif not values.get("history"):
+            # The run that made the thread was killed before it had stored its prompt.
+            text = f"Thread {self.thread_id} was not asked anything yet; give a prompt."
+            self._close("error", {"error": text}, status="idle")
+            await self.journal.drain()
         else:
             self._close("turn_complete", self._completed(values), status="idle")
             await self.journal.drain()
@@ -138,6 +139,7 @@ class Session:
     async def answer(self, answer: dict[str, Any]) -> None:
         """Resume the waiting approval with `{payload_hash, decisions: {call id: {approved, feedback}}}`."""
         self.context = dataclasses.replace(self.context, answered_hash=answer["payload_hash"])
+        await questions.keep_answer(self.store, self.thread_id, answer)
         self.journal.emit("approval_answered", answer)
         await self._drive(Command(resume=answer), answered=answer["payload_hash"])
 
@@ -244,7 +246,7 @@ class Session:
             if "__interrupt__" in update_:
                 payload = update_["__interrupt__"][0].value
             elif answered and "approval_interrupt" in update_:
-                self._mark_settled(answered)
+                questions.settle_others(self.store, self.thread_id, None)
                 answered = None
         return payload
 
@@ -285,7 +287,7 @@ class Session:
         """Settle what was half done and say so; the thread can go on from here at once."""
         reason = self._interrupt_reason or "interrupted"
         snapshot = await self.graph.aget_state(self.config)
-        if "tool_exec" in snapshot.next:
+        if "tool_exec" in unfinished_nodes(snapshot):
             await self._settle("cancelled")
         self._close("interrupted", {"reason": reason}, status="interrupted")
 
@@ -300,29 +302,12 @@ class Session:
             why=why,
         )
         if why == "abandoned":
-            waiting = await asyncio.to_thread(listing.waiting_approval, self.store, self.thread_id)
-            if waiting:
-                self._mark_settled(waiting["payload_hash"])
+            questions.settle_others(self.store, self.thread_id, None)
 
     async def _wait_for(self, payload: dict[str, Any]) -> None:
         """Keep the question where other terminals find it, and close the operation with it."""
-        row = {
-            "thread_id": self.thread_id,
-            "payload_hash": payload["payload_hash"],
-            "asked_at": now(),
-            "payload": json.dumps(payload),
-        }
-        statement = insert(approvals).prefix_with("OR IGNORE").values(row)
-        await asyncio.wrap_future(self.store.execute(statement))
+        await questions.keep(self.store, self.thread_id, payload)
         self._close("approval_required", payload, status="waiting")
-
-    def _mark_settled(self, payload_hash: str) -> None:
-        statement = (
-            update(approvals)
-            .where(approvals.c.thread_id == self.thread_id, approvals.c.payload_hash == payload_hash)
-            .values(settled=True)
-        )
-        self.store.execute(statement)
 
     def _limit_from(self, base: int) -> None:
         limits = dataclasses.replace(self.context.limits, iterations_base=base)

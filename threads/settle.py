@@ -10,6 +10,7 @@ from ..tools.base import ToolResult
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.types import StateSnapshot
 
     from ..graphs.agent import AgentGraph
     from ..graphs.state import Blobs, Emit, Entry
@@ -38,7 +39,7 @@ async def settle(
     state = await graph.aget_state(config)
     history: list[Entry] = state.values.get("history", [])
     found = last_calls(history)
-    if found is None or not set(state.next) & {"tool_exec", "approval_interrupt", "doom_check"}:
+    if found is None or not unfinished_nodes(state) & {"tool_exec", "approval_interrupt", "doom_check"}:
         return []
     position, answer = found
     finished = results_after(history, position)
@@ -48,12 +49,12 @@ async def settle(
         if call["id"] in finished:
             results.append(finished[call["id"]])
             continue
-        entry = _settled(call, effect_log, blobs, why)
+        entry = effect_log.result(call["id"]) or _settled(call, effect_log, blobs, why)
         if effect_log.is_open(call["id"]):
             await effect_log.finish(call["id"], entry, unknown=why != "cancelled")
-        emit(
-            "tool_state_change", {"tool_call_id": call["id"], "tool": call["function"]["name"], "state": why}
-        )
+        if "status" in entry:
+            state_change = {"tool_call_id": call["id"], "tool": call["function"]["name"], "state": why}
+            emit("tool_state_change", state_change)
         emit("tool_output", _reported(call, entry))
         results.append(entry)
         missing.append(entry)
@@ -63,6 +64,14 @@ async def settle(
     finally:
         saver.settling_node = None
     return missing
+
+
+def unfinished_nodes(state: StateSnapshot) -> set[str]:
+    """Nodes of the step under way, also those that are done while the checkpoint of the step is not written.
+
+    LangGraph leaves the latter out of `next`: killed between the two, a thread would look finished.
+    """
+    return {task.name for task in state.tasks}
 
 
 def _settled(call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why) -> Entry:
@@ -80,6 +89,6 @@ def _reported(call: dict[str, Any], entry: Entry) -> dict[str, Any]:
         "tool": call["function"]["name"],
         "tool_call_id": call["id"],
         "output": str(entry["message"]["content"])[:2048],
-        "success": False,
+        "success": entry.get("ok", False),
         "entry_id": entry["id"],
     }

@@ -31,11 +31,13 @@ TAKEN_OVER = "this thread was taken over by a newer run"
 DATABASE_NAME = "ml-intern.db"
 
 
-def fence_sql(table: str, thread_id: str, run_no: int, operation: str = "INSERT") -> str:
+def fence_sql(
+    table: str, thread_id: str, run_no: int, operation: str = "INSERT", key: str = "thread_id"
+) -> str:
     """A trigger of this connection alone that refuses writes once a newer run owns the thread."""
     return (
         f"CREATE TEMP TRIGGER IF NOT EXISTS fence_{table}_{operation} BEFORE {operation} ON main.{table} "
-        f"WHEN NEW.thread_id = '{thread_id}' AND "
+        f"WHEN NEW.{key} = '{thread_id}' AND "
         f"(SELECT run_no FROM main.threads WHERE id = '{thread_id}') > {int(run_no)} "
         f"BEGIN SELECT RAISE(ABORT, '{TAKEN_OVER}'); END"
     )
@@ -109,7 +111,9 @@ class Store:
         def create(connection: Connection) -> None:
             for table in FENCED:
                 connection.exec_driver_sql(fence_sql(table, thread_id, run_no))
-            connection.exec_driver_sql(fence_sql("effects", thread_id, run_no, "UPDATE"))
+            for table in ("effects", "approvals"):
+                connection.exec_driver_sql(fence_sql(table, thread_id, run_no, "UPDATE"))
+            connection.exec_driver_sql(fence_sql("threads", thread_id, run_no, "UPDATE", key="id"))
 
         self.write_now(create)
 
@@ -182,6 +186,8 @@ class _Job:
         self.durable = durable
         self.done = done
         self.future: Future[Any] = Future()
+        # Whoever waits may be cancelled; the job may not: a cancelled future would end the worker.
+        self.future.set_running_or_notify_cancel()
 
 
 def _connect(path: Path) -> Connection:

@@ -121,5 +121,5 @@ approvals = Table(
 )
 """One question to the person. Waiting: `settled` false; an answer given from outside stands in `answer`."""
 
-FENCED = ("events", "steps", "effects", "spend")
+FENCED = ("events", "steps", "effects", "spend", "approvals")
 """Our tables that only the newest run of a thread may write; the saver's own are fenced by its connection."""
