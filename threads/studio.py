@@ -202,7 +202,7 @@ def _taking_prompts(world: _World, first: Callable[..., Awaitable[AgentUpdate]])
             "refused": False,
         }
         context = await world.context(history)
-        context.emit("user_message", {"text": prompt})
+        context.emit("user_message", {"text": prompt, "entry_id": entry["id"]})
         update = await first({**state, **asked, "history": [*history, entry]}, runtime)
         return {"history": [entry], **asked, **update, "prompt": None}
 
