@@ -119,7 +119,8 @@ class StreamJsonSink:
 
     def close(self, outcome: Outcome) -> None:
         """Write the closing event if the run itself could not, e.g. when it failed before it began."""
-        if self._last is not None and self._last.name in CLOSING:
+        last = self._last.name if self._last is not None else None
+        if last in CLOSING or (last == "compacted" and outcome.status == "done"):
             return
         seq = self._last.seq + 1 if self._last is not None else 1
         at = datetime.now(UTC).isoformat()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OPERATIONS = ("user_input", "exec_approval", "interrupt", "compact", "shutdown")
 
 
-async def serve(session: Session, lines: TextIO, *, stopped: Callable[[], bool]) -> None:
+async def serve(session: Session, lines: TextIO | None, *, stopped: Callable[[], bool]) -> None:
     """Carry out operations until `shutdown` or the end of input.
 
     Each line is `{"op_type": NAME, "data": {…}}`, or that object under the key `operation`. Operations
@@ -35,7 +35,7 @@ async def serve(session: Session, lines: TextIO, *, stopped: Callable[[], bool])
             await session.journal.drain()
             return
         try:
-            await _carry_out(operation["op_type"], operation.get("data") or {}, session)
+            await _carry_out(operation["op_type"], _data(operation), session)
         except UserError as error:
             session.journal.emit("error", {"error": str(error)})
             await session.journal.drain()
@@ -54,6 +54,13 @@ async def _next(queue: asyncio.Queue[dict[str, Any] | None], session: Session) -
     if given in done:
         return given.result()
     return {"op_type": "exec_approval", "data": outside.result()}
+
+
+def _data(operation: dict[str, Any]) -> dict[str, Any]:
+    data = operation.get("data")
+    if data is not None and not isinstance(data, dict):
+        raise UserError(f"data of {operation['op_type']} must be an object.")
+    return data or {}
 
 
 async def _carry_out(name: str, data: dict[str, Any], session: Session) -> None:
@@ -81,39 +88,41 @@ async def _answer(data: dict[str, Any], session: Session) -> dict[str, Any]:
     waiting = await session.waiting()
     if waiting is None:
         raise UserError("No approval waits for an answer.")
-    if "decisions" in data:
+    given = data.get("decisions")
+    if isinstance(given, dict):
         if data.get("payload_hash") != waiting["payload_hash"]:
             raise UserError("This answers another question than the one that waits; nothing was run.")
-        return {"payload_hash": waiting["payload_hash"], "decisions": data["decisions"]}
-    approvals = data.get("approvals")
-    if not isinstance(approvals, list):
+    elif isinstance(data.get("approvals"), list):
+        given = {
+            item["tool_call_id"]: item
+            for item in data["approvals"]
+            if isinstance(item, dict) and isinstance(item.get("tool_call_id"), str)
+        }
+    else:
         raise UserError("exec_approval needs data.approvals: [{tool_call_id, approved, feedback?}].")
     decisions = {
-        item["tool_call_id"]: {
-            "approved": item.get("approved") is True,
-            "feedback": item.get("feedback") or "",
-        }
-        for item in approvals
-        if isinstance(item, dict) and "tool_call_id" in item
+        call_id: {"approved": item.get("approved") is True, "feedback": str(item.get("feedback") or "")}
+        for call_id, item in given.items()
+        if isinstance(item, dict)
     }
     return {"payload_hash": waiting["payload_hash"], "decisions": decisions}
 
 
 def _read(
-    lines: TextIO,
+    lines: TextIO | None,
     loop: asyncio.AbstractEventLoop,
     queue: asyncio.Queue[dict[str, Any] | None],
     session: Session,
 ) -> None:
     """Read in a thread of its own; hand each operation to the loop."""
-    for line in lines:
+    for line in lines or ():  # no standard input at all is the end of it
         if not line.strip():
             continue
         try:
             operation = json.loads(line)
             operation = operation.get("operation", operation)
             name = operation["op_type"]
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             operation, name = {"op_type": line.strip()[:60]}, ""
         if name == "interrupt" and session.is_running:
             loop.call_soon_threadsafe(session.interrupt, "interrupt operation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 import sys
 from dataclasses import dataclass
@@ -160,6 +161,10 @@ async def _work(session: Session, request: Request, watcher: _Watcher) -> None:
     if request.input == "stream-json":
         from .operations import serve  # noqa: PLC0415 - only this mode reads operations
 
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(
+                encoding="utf-8", errors="replace"
+            )  # a bad byte spoils its line, not the run
         await serve(session, sys.stdin, stopped=lambda: watcher.signal_name is not None)
         return
     if not await _finish(session, request, watcher):
@@ -325,7 +330,7 @@ async def _check_price(session: Session, request: Request) -> None:
     if capped:
         raise UserError(
             f"The price of {model.model_id} is unknown, so a cost cap cannot be held: set price_overrides: "
-            f'{{"{model.model_id}": {{"input": USD, "output": USD}}}} per million tokens, or leave --max-cost away.'
+            f'{{"{model.model_id}": {{"input": USD, "output": USD}}}} per million tokens, or leave the cap away.'
         )
     if request.verbosity != "quiet":
         print(f"Warning: the price of {model.model_id} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could
