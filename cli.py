@@ -19,7 +19,6 @@ _MISUSE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__
 
 app = typer.Typer(
     name="ml-intern",
-    help="An autonomous ML engineer in the terminal: researches, writes, runs and ships ML work.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -97,7 +96,7 @@ def _complain(text: str, code: int) -> int:
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """An autonomous ML engineer in the terminal.
+    """An autonomous ML engineer in the terminal: writes, runs and measures machine-learning work.
 
     \b
     ml-intern "fine-tune llama on my dataset"    one prompt, then exit; "-" reads it from stdin
