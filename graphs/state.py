@@ -110,6 +110,8 @@ class Window(TypedDict):
     """How many entries of the history that figure covers."""
     overflow_count: int
     """Refusals in a row."""
+    model_id: NotRequired[str]
+    """The model whose refusal taught `limit_tokens`."""
 
 
 def extend_history(history: list[Entry], writes: Sequence[list[Entry]]) -> list[Entry]:
@@ -323,5 +325,7 @@ def new_turn() -> Turn:
 
 def new_window(known: Mapping[str, Any] | None = None) -> Window:
     """A window nobody has learned anything about, or what was learned with the counts reset."""
-    limit = known.get("limit_tokens") if known else None
-    return {"limit_tokens": limit, "used_tokens": 0, "counted_entries": 0, "overflow_count": 0}
+    window: Window = {"limit_tokens": None, "used_tokens": 0, "counted_entries": 0, "overflow_count": 0}
+    if known and known.get("limit_tokens") and known.get("model_id"):
+        window["limit_tokens"], window["model_id"] = known["limit_tokens"], known["model_id"]
+    return window

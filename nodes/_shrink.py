@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..llm.tokens import estimate_message
-from ._entries import groups, text_of
+from ._entries import calls_of, groups, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..graphs.state import Entry
 
@@ -18,7 +18,8 @@ BULKY_TOKENS = 150
 STUB_HEAD_CHARS = 200
 RECENT_GROUPS = 4
 """Newest groups that the milder ways leave alone."""
-USER_HEAD_CHARS = 4_000
+ENDS_CHARS = (4_000, 1_000, 250)
+"""Last resort: what is kept of both ends of a long text, tried in this order."""
 
 
 def total_tokens(history: Sequence[Entry]) -> int:
@@ -46,63 +47,63 @@ def _ways() -> Iterator[Callable[[list[Entry], int], list[Entry]]]:
 
 
 def squeeze(history: list[Entry], target_tokens: int) -> list[Entry]:
-    """The last resort, after a summary: also the newest group, then user messages, the first one last."""
+    """The last resort, after a summary: also the newest group, then long texts, the first request last."""
     history = _stub_results(history, target_tokens, keep_groups=0)
     history = _stub_arguments(history, target_tokens, keep_groups=0)
     users = [position for position, entry in enumerate(history) if entry["kind"] in ("user", "summary")]
-    for position in [*users[1:], *users[:1]]:
-        if total_tokens(history) <= target_tokens:
-            break
-        entry = history[position]
-        text = text_of(entry)
-        if len(text) > 2 * USER_HEAD_CHARS:
-            cut = len(text) - 2 * USER_HEAD_CHARS
-            short = f"{text[:USER_HEAD_CHARS]}\n[… {cut:,} characters left out …]\n{text[-USER_HEAD_CHARS:]}"
-            history = [*history[:position], _with_content(entry, short), *history[position + 1 :]]
+    answers = [position for position, entry in enumerate(history) if entry["kind"] == "assistant"]
+    for ends_chars in ENDS_CHARS:
+        for positions in (answers, [*users[1:], *users[:1]]):
+            history = _rewrite(history, target_tokens, positions, lambda entry: _cut(entry, ends_chars))  # noqa: B023 - called at once
     return history
 
 
-def split(history: Sequence[Entry], tail_tokens: int) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """(user messages of the old part, the rest of the old part, the newest groups verbatim).
+def split(history: Sequence[Entry], tail_tokens: int) -> tuple[list[Entry], list[Entry]]:
+    """(the old part, the newest groups verbatim).
 
     The tail holds the newest group always, and more of them while they fit `tail_tokens`.
     """
-    ranges = list(groups(history))
     start = len(history)
     room = tail_tokens
-    for begin, end in reversed(ranges):
+    for begin, end in reversed(list(groups(history))):
         size = total_tokens(history[begin:end])
         if start < len(history) and size > room:
             break
         room -= size
         start = begin
-    old, tail = list(history[:start]), list(history[start:])
-    users = [entry for entry in old if entry["kind"] == "user"]
-    rest = [entry for entry in old if entry["kind"] != "user"]
-    return users, rest, tail
+    return list(history[:start]), list(history[start:])
 
 
 def transcript(entries: Sequence[Entry], max_chars: int) -> str:
-    """The old part as text for the summary: every call and text, results cut short, the middle left out."""
-    lines: list[str] = []
-    for entry in entries:
-        message = entry["message"]
-        text = text_of(entry)
-        if entry["kind"] == "result":
-            lines.append(f"RESULT of {message.get('name', 'tool')}: {_ends(text, 1_200)}")
-            continue
-        if text:
-            lines.append(f"{entry['kind'].upper()}: {_ends(text, 6_000)}")
-        for call in message.get("tool_calls") or []:
-            lines.append(f"CALL {call['function']['name']} {_ends(call['function']['arguments'], 1_200)}")
-    return _ends("\n".join(lines), max_chars)
+    """The old part as text for the summary: every call and text, each the shorter the more there are."""
+    text = ""
+    for share in (1.0, 0.3, 0.1):
+        text = "\n".join(line for entry in entries for line in _lines(entry, share))
+        if len(text) <= max_chars:
+            break
+    return _ends(text, max_chars)
+
+
+def _lines(entry: Entry, share: float) -> Iterator[str]:
+    """What the summary is made from: one entry, its parts cut to a share of their usual length."""
+    text = text_of(entry)
+    if entry["kind"] == "result":
+        yield f"RESULT of {entry['message'].get('name', 'tool')}: {_ends(text, int(1_200 * share))}"
+        return
+    if text:
+        # An earlier summary is all that is left of what came before it: it stays whole.
+        most = len(text) if entry["kind"] == "summary" else int(6_000 * share)
+        yield f"{entry['kind'].upper()}: {_ends(text, most)}"
+    for call in calls_of(entry):
+        arguments = _ends(call["function"]["arguments"], int(1_200 * share))
+        yield f"CALL {call['function']['name']} {arguments}"
 
 
 def mechanical_summary(entries: Sequence[Entry], max_chars: int = 6_000) -> str:
     """What was called and what came back, one line each: for when no model can summarise."""
     lines = []
     for entry in entries:
-        for call in entry["message"].get("tool_calls") or []:
+        for call in calls_of(entry):
             lines.append(f"- called {call['function']['name']} {_ends(call['function']['arguments'], 160)}")
         if entry["kind"] == "result":
             first = text_of(entry).strip().splitlines()[:1]
@@ -128,15 +129,17 @@ def _protected_from(history: Sequence[Entry], keep_groups: int) -> int:
 
 
 def _rewrite(
-    history: list[Entry], target_tokens: int, until: int, change: Callable[[Entry], Entry]
+    history: list[Entry], target_tokens: int, positions: Iterable[int], change: Callable[[Entry], Entry]
 ) -> list[Entry]:
-    """Change entries from the oldest on until the target is met."""
+    """Change entries in this order until the target is met; a change that makes none smaller is not made."""
     total = total_tokens(history)
     rewritten = list(history)
-    for position in range(until):
+    for position in positions:
         if total <= target_tokens:
             break
         entry = change(rewritten[position])
+        if entry["tokens"] >= rewritten[position]["tokens"]:
+            continue
         total += entry["tokens"] - rewritten[position]["tokens"]
         rewritten[position] = entry
     return rewritten
@@ -151,7 +154,7 @@ def _stub_results(history: list[Entry], target_tokens: int, keep_groups: int) ->
         stub = f"[{len(text):,} characters of {name}'s result removed to save room] {text[:STUB_HEAD_CHARS]}"
         return _with_content(entry, stub)
 
-    return _rewrite(history, target_tokens, _protected_from(history, keep_groups), change)
+    return _rewrite(history, target_tokens, range(_protected_from(history, keep_groups)), change)
 
 
 def _stub_arguments(history: list[Entry], target_tokens: int, keep_groups: int) -> list[Entry]:
@@ -172,7 +175,7 @@ def _stub_arguments(history: list[Entry], target_tokens: int, keep_groups: int) 
         message = {**entry["message"], "tool_calls": shorter}
         return {**entry, "message": message, "tokens": estimate_message(message)}
 
-    return _rewrite(history, target_tokens, _protected_from(history, keep_groups), change)
+    return _rewrite(history, target_tokens, range(_protected_from(history, keep_groups)), change)
 
 
 def _short_arguments(raw: str) -> str:
@@ -188,7 +191,17 @@ def _short_arguments(raw: str) -> str:
             return {key: short(item) for key, item in value.items()}
         return value
 
-    return json.dumps(short(json.loads(raw)))
+    return json.dumps(short(json.loads(raw)), ensure_ascii=False)
+
+
+def _cut(entry: Entry, ends_chars: int) -> Entry:
+    text = text_of(entry)
+    if len(text) <= 2 * ends_chars:
+        return entry
+    cut = len(text) - 2 * ends_chars
+    return _with_content(
+        entry, f"{text[:ends_chars]}\n[… {cut:,} characters left out …]\n{text[-ends_chars:]}"
+    )
 
 
 def _with_content(entry: Entry, content: str) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from langgraph.graph import END
 from langgraph.runtime import Runtime
@@ -17,19 +17,17 @@ from ..graphs.state import (
     AgentUpdate,
     Entry,
     StopReason,
-    Window,
     new_entry,
     new_window,
 )
-from ..llm.tokens import estimate_message, estimate_tools
+from ..llm.tokens import calibrate, estimate_message
+from ._booking import book_call
 from ._entries import current_plan, current_stamps
 from ._shrink import mechanical_summary, shrink, split, squeeze, total_tokens, transcript
-
-if TYPE_CHECKING:
-    from ..llm.reply import Reply
+from ._window import fixed_tokens, trigger_tokens, used_tokens
 
 ROOM_AFTER = 0.6
-"""Compaction shrinks to this share of the trigger, so that it does not run at every call."""
+"""Compaction shrinks to this share of the room, so that it does not run at every call."""
 TAIL_SHARE = 0.3
 """Share of that room for the newest groups, verbatim, when the rest is summarised."""
 SUMMARY_TOKENS = 3_000
@@ -44,17 +42,20 @@ async def compact(state: AgentState, runtime: Runtime[AgentContext]) -> AgentUpd
     if stop:
         return {"stop": stop}
     window = state.get("window") or new_window()
-    fixed = estimate_message({"content": context.system_prompt}) + estimate_tools(context.tools.schemas())
-    used = _used_tokens(state["history"], window, fixed)
-    trigger = _trigger(window, context)
+    fixed = fixed_tokens(context)
+    used = used_tokens(state["history"], window, fixed)
+    trigger = trigger_tokens(window, context)
     if used < trigger and not window["overflow_count"]:
         return {}
-    target = int(trigger * ROOM_AFTER ** (1 + window["overflow_count"] / 2)) - fixed
+    # Entries carry estimates, the trigger is in the provider's own tokens.
+    factor = calibrate(fixed + total_tokens(state["history"]), used)
+    room = max(trigger / factor - fixed, trigger / factor / 4)
+    target = int(room * ROOM_AFTER ** (1 + window["overflow_count"] / 2))
     history = await make_room(state["history"], target, context)
     after = total_tokens(history) + fixed
     if history == state["history"] or window["overflow_count"] > OVERFLOWS:
         if window["overflow_count"]:
-            return {"stop": "context"}
+            return {"stop": "context", "window": {**window, "overflow_count": 0}}
         return {}  # over the soft trigger with nothing to shrink: the provider decides
     context.emit("compacted", {"old_tokens": used, "new_tokens": after})
     return {
@@ -73,9 +74,11 @@ async def make_room(history: list[Entry], target_tokens: int, context: AgentCont
     stubbed = shrink(history, target_tokens)
     if total_tokens(stubbed) <= target_tokens:
         return stubbed
-    users, rest, tail = split(stubbed, int(target_tokens * TAIL_SHARE))
+    old, tail = split(stubbed, int(target_tokens * TAIL_SHARE))
+    users = [entry for entry in old if entry["kind"] == "user"]
+    rest = [entry for entry in old if entry["kind"] != "user"]
     if any(entry["kind"] != "summary" for entry in rest):
-        summary = await _summarise(rest, target_tokens, context)
+        summary = await _summarise(old, target_tokens, context)
         stubbed = [*users, _summary_entry(summary, rest), *tail]
     return squeeze(stubbed, target_tokens)
 
@@ -89,31 +92,14 @@ def _limit_reached(state: AgentState, context: AgentContext) -> StopReason | Non
     return "cost" if context.budget.exhausted() else None
 
 
-def _used_tokens(history: list[Entry], window: Window, fixed: int) -> int:
-    """The provider's own count for what it has seen, an estimate for what came after."""
-    counted = window["counted_entries"]
-    if window["used_tokens"] and counted <= len(history):
-        return window["used_tokens"] + total_tokens(history[counted:])
-    return fixed + total_tokens(history)
-
-
-def _trigger(window: Window, context: AgentContext) -> int:
-    limits = context.limits
-    known = [limit for limit in (window["limit_tokens"], limits.window_tokens) if limit]
-    shares = [int(limit * limits.compact_at_fraction) for limit in known]
-    return min([limits.compact_at_tokens, *shares])
-
-
 async def _summarise(entries: list[Entry], target_tokens: int, context: AgentContext) -> str:
     """The model's summary of the old part, or a mechanical one when it cannot give any."""
-    budget_chars = max(target_tokens * 2, 4_000)
-    messages: list[dict[str, Any]] = [
-        {"role": "system", "content": compaction_prompt()},
-        {"role": "user", "content": transcript(entries, budget_chars)},
-    ]
+    budget_chars = max(target_tokens * 3, 4_000)
+    conversation = transcript(entries, budget_chars)
+    request = f"<conversation>\n{conversation}\n</conversation>\n\n{compaction_prompt()}"
     try:
         reply = await context.model.complete(
-            messages,
+            [{"role": "user", "content": request}],
             None,
             stream=False,
             on_text=lambda _: None,
@@ -127,24 +113,9 @@ async def _summarise(entries: list[Entry], target_tokens: int, context: AgentCon
             {"tool": "system", "log": f"No summary from the model ({error}); listing the calls instead."},
         )
         return mechanical_summary(entries)
-    context.budget.record_model("compaction", reply)
-    _announce(reply, context)
+    book_call("compaction", reply, context)
     text = (reply.message.get("content") or "").strip()
     return text or mechanical_summary(entries)
-
-
-def _announce(reply: Reply, context: AgentContext) -> None:
-    data: dict[str, Any] = {
-        "model": context.model.model_id,
-        "kind": "compaction",
-        "latency_ms": reply.latency_ms,
-        "finish_reason": reply.finish_reason,
-        "cost_usd": reply.cost_usd,
-    }
-    if reply.usage:
-        data["prompt_tokens"] = reply.usage.prompt_tokens
-        data["completion_tokens"] = reply.usage.completion_tokens
-    context.emit("llm_call", data)
 
 
 def _summary_entry(summary: str, replaced: list[Entry]) -> Entry:

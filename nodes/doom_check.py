@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from langgraph.runtime import Runtime
 
@@ -176,20 +176,25 @@ def _refuse(
 def _malformed_streak(
     history: Sequence[Entry], position: int, answer: Entry, context: AgentContext
 ) -> list[Entry]:
-    """A note when the same tool gets unreadable arguments for the second time in a row."""
-    malformed = answer.get("malformed") or {}
-    names = {call["function"]["name"] for call in calls_of(answer) if call["id"] in malformed}
-    before: dict[str, Any] = {}
+    """A note when the same tool gets unreadable arguments for the second time in a row, or more often."""
+    again = _malformed_tools(answer)
+    count = 1
     for entry in reversed(history[:position]):
-        if entry["kind"] == "assistant" and calls_of(entry):
-            before = {
-                call["function"]["name"]: True
-                for call in calls_of(entry)
-                if call["id"] in (entry.get("malformed") or {})
-            }
+        if entry["kind"] == "user":
             break
-    again = sorted(names & before.keys())
-    if not again:
+        if entry["kind"] != "assistant" or not calls_of(entry):
+            continue
+        if not again & _malformed_tools(entry):
+            break
+        again &= _malformed_tools(entry)
+        count += 1
+    if count == 1:
         return []
-    context.emit("guard_fired", {"guard": "malformed", "tools": again, "action": "note"})
-    return [note_entry("malformed", note("malformed_arguments", tool=" and ".join(again), count=2))]
+    tools = sorted(again)
+    context.emit("guard_fired", {"guard": "malformed", "tools": tools, "action": "note"})
+    return [note_entry("malformed", note("malformed_arguments", tool=" and ".join(tools), count=count))]
+
+
+def _malformed_tools(answer: Entry) -> set[str]:
+    malformed = answer.get("malformed") or {}
+    return {call["function"]["name"] for call in calls_of(answer) if call["id"] in malformed}

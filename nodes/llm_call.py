@@ -12,9 +12,13 @@ from ..configs.notes import note
 from ..errors import ContextOverflow, ModelError
 from ..graphs.state import AgentContext, AgentState, AgentUpdate, Entry, Turn, Window, new_entry, new_window
 from ..llm.tokens import estimate_message
+from ._booking import book_call
 from ._entries import current_plan, note_entry, wire_messages
+from ._window import fixed_tokens, learned_limit, used_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..llm.reply import Reply
 
 CUT_LIMIT = 3
@@ -37,8 +41,11 @@ async def llm_call(state: AgentState, runtime: Runtime[AgentContext]) -> AgentUp
         )
     except ContextOverflow as overflow:
         return _learn_window(state, overflow, context)
-    context.budget.record_model("main", reply)
-    _announce(reply, context)
+    book_call("main", reply, context)
+    if text := reply.message.get("content"):
+        context.emit("assistant_message", {"content": text})
+    if context.stream:
+        context.emit("assistant_stream_end", {})
     return _take(state, reply, context)
 
 
@@ -47,29 +54,6 @@ def route_reply(state: AgentState) -> Literal["doom_check", "compact", "__end__"
     if state["reply"] == "tools":
         return "doom_check"
     return "compact" if state["reply"] == "again" else END  # type: ignore[return-value] # END is "__end__"
-
-
-def _announce(reply: Reply, context: AgentContext) -> None:
-    data: dict[str, Any] = {
-        "model": context.model.model_id,
-        "kind": "main",
-        "latency_ms": reply.latency_ms,
-        "finish_reason": reply.finish_reason,
-        "cost_usd": reply.cost_usd,
-    }
-    if reply.usage:
-        data |= {
-            "prompt_tokens": reply.usage.prompt_tokens,
-            "completion_tokens": reply.usage.completion_tokens,
-            "total_tokens": reply.usage.total_tokens,
-            "cache_read_tokens": reply.usage.cache_read_tokens,
-            "cache_creation_tokens": reply.usage.cache_creation_tokens,
-        }
-    context.emit("llm_call", data)
-    if text := reply.message.get("content"):
-        context.emit("assistant_message", {"content": text})
-    if context.stream:
-        context.emit("assistant_stream_end", {})
 
 
 def _take(state: AgentState, reply: Reply, context: AgentContext) -> AgentUpdate:
@@ -92,7 +76,7 @@ def _take(state: AgentState, reply: Reply, context: AgentContext) -> AgentUpdate
             "reply": "again",
         }
     turn["cut_count"] = 0
-    entry = _answer_entry(message, reply, context)
+    entry = _answer_entry(message, reply.malformed, context)
     update: AgentUpdate = {"history": [entry], "turn": turn, "window": _window(state, reply)}
     if calls:
         turn["plan_nudge_count"] = 0
@@ -114,7 +98,7 @@ def _take_cut(state: AgentState, turn: Turn, reply: Reply, context: AgentContext
     entries: list[Entry] = []
     if text.strip():
         kept = {key: value for key, value in reply.message.items() if key != "tool_calls"}
-        entries.append(_answer_entry(kept, reply, context))
+        entries.append(_answer_entry(kept, {}, context))
     update: AgentUpdate = {"turn": turn, "window": _window(state, reply)}
     if turn["cut_count"] > CUT_LIMIT:
         if lost or not entries:
@@ -131,9 +115,9 @@ def _take_cut(state: AgentState, turn: Turn, reply: Reply, context: AgentContext
     return {**update, "history": entries, "reply": "again"}
 
 
-def _answer_entry(message: dict[str, Any], reply: Reply, context: AgentContext) -> Entry:
+def _answer_entry(message: dict[str, Any], as_received: Mapping[str, str], context: AgentContext) -> Entry:
     """The answer as it enters the history, its call ids unique within the thread."""
-    malformed = dict(reply.malformed)
+    malformed = dict(as_received)
     calls = []
     for call in message.get("tool_calls") or []:
         call_id = call["id"]
@@ -145,7 +129,8 @@ def _answer_entry(message: dict[str, Any], reply: Reply, context: AgentContext) 
         calls.append({**call, "id": call_id})
     if calls:
         message = {**message, "tool_calls": calls}
-    tokens = reply.usage.completion_tokens if reply.usage else estimate_message(message)
+    # Not the provider's count: that one holds thinking which is never sent again.
+    tokens = estimate_message(message)
     if malformed:
         return new_entry("assistant", message, tokens, malformed=malformed)
     return new_entry("assistant", message, tokens)
@@ -163,9 +148,10 @@ def _window(state: AgentState, reply: Reply) -> Window:
 def _learn_window(state: AgentState, overflow: ContextOverflow, context: AgentContext) -> AgentUpdate:
     """Keep the limit the provider named, or take four fifths of what it refused."""
     window: Window = {**(state.get("window") or new_window())}
-    estimated = sum(entry["tokens"] for entry in state["history"])
-    limit = overflow.limit_tokens or int(0.8 * max(window["used_tokens"], estimated))
-    window["limit_tokens"] = min(limit, window["limit_tokens"] or limit)
+    refused = used_tokens(state["history"], window, fixed_tokens(context))
+    limit = overflow.limit_tokens or int(0.8 * refused)
+    window["limit_tokens"] = min(limit, learned_limit(window, context) or limit)
+    window["model_id"] = context.model.model_id
     window["overflow_count"] += 1
     context.emit(
         "tool_log", {"tool": "system", "log": f"The model's window is {limit:,} tokens: compacting."}
