@@ -78,8 +78,8 @@ def _words(names: list[str], repeated: _Repetition) -> str:
     return note("repetition", tool=" and ".join(names), count=repeated.times)
 
 
-def _repetition(past: Sequence[Batch], calls: str) -> _Repetition | None:
-    """Whether `calls` is the third equal batch in a row, or closes the second round of a cycle.
+def _repetition(past: list[Batch], calls: str) -> _Repetition | None:
+    """Whether `calls` is the third equal batch in a row, or begins the third round of a cycle.
 
     Only the tail counts, and only with equal results: a poll whose answer changes is no loop.
     """
@@ -91,12 +91,12 @@ def _repetition(past: Sequence[Batch], calls: str) -> _Repetition | None:
     if in_a_row >= SAME_IN_A_ROW:
         return _Repetition(1, in_a_row, calls)
     for length in range(2, LONGEST_CYCLE + 1):
-        if len(past) < 2 * length - 1:
-            break
-        first, second = past[1 - 2 * length :][:length], past[1 - length :]
-        block = {batch.calls for batch in first}
-        if first[:-1] == second and first[-1].calls == calls and len(block) > 1:
-            return _Repetition(length, 2, hashlib.sha256("".join(sorted(block)).encode()).hexdigest())
+        block = past[-length:]
+        if len(past) < 2 * length or past[-2 * length : -length] != block or block[0].calls != calls:
+            continue
+        parts = {batch.calls for batch in block}
+        if len(parts) > 1:
+            return _Repetition(length, 2, hashlib.sha256("".join(sorted(parts)).encode()).hexdigest())
     return None
 
 
