@@ -55,20 +55,25 @@ def store_token(token: str, *, endpoint: str | None = None, timeout_s: float = C
     if any(character.isspace() or not character.isprintable() for character in token) or not token.isascii():
         raise UserError(f"That is no token: it holds blanks or other characters no token has. See {_WHERE}.")
     given: list[str | BaseException] = []
+    left = threading.Event()
     # A thread, because a silent network can hold the library far longer than anybody waits.
-    thread = threading.Thread(target=_check, args=(token, endpoint, given), daemon=True)
+    thread = threading.Thread(target=_check, args=(token, endpoint, given, left), daemon=True)
     thread.start()
     thread.join(timeout_s)
     hub = endpoint or "https://huggingface.co"
     if not given:
+        left.set()
         raise UserError(f"{hub} did not answer within {timeout_s:.0f} s; nothing was stored.")
     if isinstance(given[0], BaseException):
         raise UserError(_reason(given[0], hub)) from None
     return given[0]
 
 
-def _check(token: str, endpoint: str | None, given: list[str | BaseException]) -> None:
-    """Check and store in this thread; `given` gets the account's name or what went wrong."""
+def _check(token: str, endpoint: str | None, given: list[str | BaseException], left: threading.Event) -> None:
+    """Check in this thread, and store unless the caller has `left`.
+
+    `given` gets the account's name or what went wrong.
+    """
     try:
         if endpoint:
             os.environ["HF_ENDPOINT"] = endpoint  # read when the library is imported
@@ -78,7 +83,12 @@ def _check(token: str, endpoint: str | None, given: list[str | BaseException]) -
         import huggingface_hub  # noqa: PLC0415 - a second, for this command alone
 
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        if endpoint and huggingface_hub.constants.ENDPOINT.rstrip("/") != endpoint.rstrip("/"):
+            # Storing asks the Hub the library was loaded for, which must not get this token.
+            raise UserError("The Hub was changed while this process ran; use `ml-intern login` instead.")
         account: dict[str, Any] = huggingface_hub.HfApi(endpoint=endpoint).whoami(token)
+        if left.is_set():
+            return
         huggingface_hub.login(token=token, add_to_git_credential=False)
         given.append(str(account.get("name") or "somebody the Hub does not name"))
     except Exception as error:  # noqa: BLE001 - boundary of the thread: whoever waits gets it
@@ -87,6 +97,8 @@ def _check(token: str, endpoint: str | None, given: list[str | BaseException]) -
 
 def _reason(error: BaseException, hub: str) -> str:
     """One line without the token."""
+    if isinstance(error, UserError):
+        return str(error)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"{hub} refused this token; make one at {_WHERE}. Nothing was stored."

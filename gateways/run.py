@@ -330,7 +330,8 @@ async def _check_price(session: Session, request: Request) -> None:
     if capped:
         raise UserError(
             f"The price of {model.model_id} is unknown, so a cost cap cannot be held: set price_overrides: "
-            f'{{"{model.model_id}": {{"input": USD, "output": USD}}}} per million tokens, or leave the cap away.'
+            f'{{"{model.model_id}": {{"input": USD, "output": USD}}}} per million tokens, '
+            "or leave --max-cost away."
         )
     if request.verbosity != "quiet":
         print(f"Warning: the price of {model.model_id} is unknown; its cost is not counted.", file=sys.stderr)  # noqa: T201 - before any sink could
