@@ -17,8 +17,7 @@ from ._entries import calls_of, last_calls
 if TYPE_CHECKING:
     from ..graphs.state import Entry
 
-ABANDON = "abandon"
-"""The answer that gives up the whole batch, because something new was said instead."""
+STALE = "what it would do is no longer what was asked about"
 
 
 async def approval_interrupt(state: AgentState, runtime: Runtime[AgentContext]) -> AgentUpdate:
@@ -107,10 +106,12 @@ def _payload(answer: Entry, waiting: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _apply(answer: Any, payload_hash: str, waiting: list[dict[str, Any]]) -> None:
-    """Take the person's answer; a call nobody decided on is refused."""
-    if answer == ABANDON or not isinstance(answer, dict) or answer.get("payload_hash") != payload_hash:
+    """Take the person's answer; a call that it does not decide on is refused."""
+    if not isinstance(answer, dict) or answer.get("payload_hash") != payload_hash:
+        # The rules changed between question and answer; nothing runs that was not shown.
         for call in waiting:
-            call |= {"decision": "abandoned", "reason": note("abandoned", tool=call["tool"])}
+            text = note("refused_unattended", tool=call["tool"], reason=STALE)
+            call |= {"decision": "refused", "reason": text}
         return
     decisions = answer.get("decisions") or {}
     for call in waiting:
