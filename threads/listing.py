@@ -123,15 +123,15 @@ def event_rows(store: Store, thread_id: str, names: Sequence[str] = ()) -> list[
 
 
 def last_event(store: Store, thread_id: str, names: Sequence[str]) -> dict[str, Any] | None:
-    """Data of the newest stored event of these kinds, with its name."""
+    """Data of the newest stored event of these kinds, with its name and the newest step of its time."""
     statement = (
-        select(events.c.name, events.c.data)
+        select(events.c.name, events.c.data, events.c.step)
         .where(events.c.thread_id == thread_id, events.c.name.in_(names))
         .order_by(events.c.seq.desc())
         .limit(1)
     )
     row = store.write_now(lambda connection: connection.execute(statement).first())
-    return {"name": row.name, "data": json.loads(row.data)} if row else None
+    return {"name": row.name, "data": json.loads(row.data), "step": row.step} if row else None
 
 
 def waiting_approval(store: Store, thread_id: str) -> dict[str, Any] | None:

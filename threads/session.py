@@ -123,6 +123,10 @@ class Session:
             waiting = await self.waiting()
             if waiting and waiting["answer"]:
                 await self.answer(waiting["answer"])
+            elif waiting:
+                # Only a person answers what was asked earlier, whatever this run would do by itself.
+                self.wait_again(waiting["payload"])
+                await self.journal.drain()
             else:
                 await self._drive(None)
         elif values.get("stop") not in (None, "answer"):
@@ -137,7 +141,14 @@ class Session:
             await self.journal.drain()
 
     async def answer(self, answer: dict[str, Any]) -> None:
-        """Resume the waiting approval with `{payload_hash, decisions: {call id: {approved, feedback}}}`."""
+        """Resume the waiting approval with `{payload_hash, decisions: {call id: {approved, feedback}}}`.
+
+        Raises:
+            UserError: Nothing waits, or another question than the one that was answered.
+        """
+        waiting = await self.waiting()
+        if waiting is None or waiting["payload_hash"] != answer["payload_hash"]:
+            raise UserError("This answers another question than the one that waits; nothing was run.")
         self.context = dataclasses.replace(self.context, answered_hash=answer["payload_hash"])
         await questions.keep_answer(self.store, self.thread_id, answer)
         self.journal.emit("approval_answered", answer)
@@ -197,13 +208,14 @@ class Session:
             self.lease.release()
 
     async def _lost_prompt(self, values: Mapping[str, Any]) -> Entry | None:
-        """What the person said last, if a crash came before the graph had it."""
-        if self.status != "running":
-            return None
+        """What the person said last, if a crash or an interrupt came before the graph had it.
+
+        Once the graph has it a step follows, also when the turn is undone later.
+        """
         said = await asyncio.to_thread(
-            listing.last_event, self.store, self.thread_id, ["user_message", *CLOSING]
+            listing.last_event, self.store, self.thread_id, ["user_message", "undo_complete"]
         )
-        if said is None or said["name"] != "user_message":
+        if said is None or said["name"] != "user_message" or said["step"] != self.journal.step:
             return None
         if any(entry["id"] == said["data"]["entry_id"] for entry in values.get("history", [])):
             return None

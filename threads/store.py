@@ -31,12 +31,16 @@ TAKEN_OVER = "this thread was taken over by a newer run"
 DATABASE_NAME = "ml-intern.db"
 
 
-def fence_sql(
-    table: str, thread_id: str, run_no: int, operation: str = "INSERT", key: str = "thread_id"
-) -> str:
+def fence_name(table: str, thread_id: str, operation: str) -> str:
+    """Name of the trigger below, as SQL."""
+    return f'temp."fence_{table}_{operation}_{thread_id}"'
+
+
+def fence_sql(table: str, thread_id: str, run_no: int, operation: str = "INSERT") -> str:
     """A trigger of this connection alone that refuses writes once a newer run owns the thread."""
+    key = "id" if table == "threads" else "thread_id"
     return (
-        f"CREATE TEMP TRIGGER IF NOT EXISTS fence_{table}_{operation} BEFORE {operation} ON main.{table} "
+        f"CREATE TRIGGER {fence_name(table, thread_id, operation)} BEFORE {operation} ON main.{table} "
         f"WHEN NEW.{key} = '{thread_id}' AND "
         f"(SELECT run_no FROM main.threads WHERE id = '{thread_id}') > {int(run_no)} "
         f"BEGIN SELECT RAISE(ABORT, '{TAKEN_OVER}'); END"
@@ -109,11 +113,13 @@ class Store:
         """From now on refuse writes of this connection when a newer run owns the thread."""
 
         def create(connection: Connection) -> None:
-            for table in FENCED:
-                connection.exec_driver_sql(fence_sql(table, thread_id, run_no))
-            for table in ("effects", "approvals"):
-                connection.exec_driver_sql(fence_sql(table, thread_id, run_no, "UPDATE"))
-            connection.exec_driver_sql(fence_sql("threads", thread_id, run_no, "UPDATE", key="id"))
+            guarded = [*((table, "INSERT") for table in FENCED), ("effects", "UPDATE")]
+            for table, operation in (*guarded, ("approvals", "UPDATE"), ("threads", "UPDATE")):
+                # A thread that is opened again in this process has a run of its own.
+                connection.exec_driver_sql(
+                    f"DROP TRIGGER IF EXISTS {fence_name(table, thread_id, operation)}"
+                )
+                connection.exec_driver_sql(fence_sql(table, thread_id, run_no, operation))
 
         self.write_now(create)
 

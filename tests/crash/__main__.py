@@ -38,10 +38,9 @@ def main() -> int:
             points = [Point(phase, kind, value, wire)]
         else:
             course = measure(root / "measure", launcher)
-            points = every_tick(course) if options.every_tick else choose(course, options.points, options.seed)
-        outcomes = pool.map(
-            lambda pair: try_point(pair[1], root / str(pair[0]), launcher), enumerate(points)
-        )
+            chosen = choose(course, options.points, options.seed)
+            points = every_tick(course) if options.every_tick else chosen
+        outcomes = pool.map(lambda pair: try_point(pair[1], root / str(pair[0]), launcher), enumerate(points))
         for point, wrong in zip(points, outcomes, strict=True):
             failed += bool(wrong)
             print(f"{'FAIL' if wrong else 'ok  '} {point}", *wrong, sep="\n     ", flush=True)  # noqa: T201

@@ -76,5 +76,5 @@ def install() -> None:
 
         return connect_and_watch
 
-    sqlite3.connect = sqlite3.dbapi2.connect = watched(sqlite3.connect)  # type: ignore[attr-defined]
+    sqlite3.connect = sqlite3.dbapi2.connect = watched(sqlite3.connect)  # type: ignore[assignment]
     sys.addaudithook(fuse.audit)

@@ -38,6 +38,7 @@ class Run:
         self.text = ""
         self.exit_code: int | None = None
         self._stderr = stderr
+        self._errors = ""
         self._wait = wait
         self._reader = threading.Thread(target=self._read, args=(stdout,), daemon=True)
         self._reaper = threading.Thread(target=self._reap, daemon=True)
@@ -47,8 +48,7 @@ class Run:
     @property
     def errors(self) -> str:
         """What it wrote to standard error."""
-        # The process shares our file position, which must not move.
-        return os.pread(self._stderr.fileno(), 1 << 20, 0).decode("utf-8", "replace")
+        return self._errors if self.ended else self._read_errors()
 
     @property
     def ended(self) -> bool:
@@ -98,7 +98,14 @@ class Run:
                     self.events.append(json.loads(line))
 
     def _reap(self) -> None:
-        self.exit_code = self._wait()
+        code = self._wait()
+        self._errors = self._read_errors()
+        self._stderr.close()
+        self.exit_code = code
+
+    def _read_errors(self) -> str:
+        # The process shares our file position, which must not move.
+        return os.pread(self._stderr.fileno(), 1 << 20, 0).decode("utf-8", "replace")
 
 
 class Launcher(Protocol):

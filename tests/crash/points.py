@@ -26,7 +26,7 @@ class Point:
     phase: Phase
     kind: Kind
     value: str
-    """tick: its number; request: how many arrived; event: `NAME:COUNT`; mark: its text; time: milliseconds."""
+    """tick: its number; request: how many arrived; event: `NAME:COUNT`; mark: its text; time: ms."""
     wire: Wire
 
     def __str__(self) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import uuid
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ml_intern.tests.bench.model_server import ModelServer
 from ml_intern.tests.bench.script import Script, Step, ToolCall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
     from typing import Literal, Self
 
     from .launch import Launcher, Run
@@ -23,13 +25,16 @@ FINAL = "Everything is done: the notes are written, the code is changed, and eac
 EFFECTS = ("E1", "E2", "E3", "E4")
 """Marks that commands leave in a file, one line each."""
 NEEDS_APPROVAL = "E3"
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 MODELS = {"openai": "vllm/scripted", "anthropic": "anthropic/claude-scripted"}
 
 
 class Scenario:
     """One directory, one home, one scripted model; every run of it is the same program."""
 
-    def __init__(self, folder: Path, launcher: Launcher) -> None:
+    def __init__(
+        self, folder: Path, launcher: Launcher, script: Callable[[Scenario], Script] | None = None
+    ) -> None:
         self.folder = folder
         self.launcher = launcher
         self.home = folder / "home" / "ml-intern"
@@ -42,7 +47,7 @@ class Scenario:
         (self.work / "a.txt").write_text("alpha\n", encoding="utf-8")
         (self.work / "b.txt").write_text("beta\n", encoding="utf-8")
         (self.work / "code.py").write_text("value = 1\n", encoding="utf-8")
-        self.server = ModelServer(self.script())
+        self.server = ModelServer(script(self) if script else self.script())
 
     def __enter__(self) -> Self:
         self.server.start()
@@ -62,9 +67,9 @@ class Scenario:
             Step(
                 text="I look at the notes first.",
                 tool_calls=[
-                    _call("read", path="a.txt"),
-                    _call("read", path="code.py"),
-                    _call("bash", command="cat a.txt b.txt"),
+                    call("read", path="a.txt"),
+                    call("read", path="code.py"),
+                    call("bash", command="cat a.txt b.txt"),
                 ],
                 delay_s=0.03,
                 chunk_chars=4,
@@ -72,25 +77,25 @@ class Scenario:
             ),
             Step(
                 tool_calls=[
-                    _call("write", path="notes.txt", content="alpha and beta\n"),
-                    self._effect("E1", "sleep 0.05; echo slowly; sleep 0.05"),
-                    _call("read", path="notes.txt"),
-                    self._effect("E2", "true"),
+                    call("write", path="notes.txt", content="alpha and beta\n"),
+                    self.effect("E1", "sleep 0.05; echo slowly; sleep 0.05"),
+                    call("read", path="notes.txt"),
+                    self.effect("E2", "true"),
                 ],
                 delay_s=0.03,
             ),
             Step(
                 tool_calls=[
-                    _call("edit", path="code.py", old_str="value = 1", new_str="value = 2"),
-                    self._effect("E3", "rm -rf build"),
-                    _call("read", path="b.txt"),
+                    call("edit", path="code.py", old_str="value = 1", new_str="value = 2"),
+                    self.effect("E3", "rm -rf build"),
+                    call("read", path="b.txt"),
                 ],
                 delay_s=0.03,
             ),
             Step(
                 tool_calls=[
-                    _call("plan_tool", todos=[{"id": "1", "content": "all of it", "status": "completed"}]),
-                    self._effect("E4", "sleep 0.05"),
+                    call("plan_tool", todos=[{"id": "1", "content": "all of it", "status": "completed"}]),
+                    self.effect("E4", "sleep 0.05"),
                 ],
                 delay_s=0.03,
             ),
@@ -110,15 +115,21 @@ class Scenario:
             "CRASH_MARK": self.mark,
         }
 
-    def run(self, *arguments: str, fuse: str = "") -> Run:
+    def run(
+        self,
+        *arguments: str,
+        fuse: str = "",
+        output: str = "stream-json",
+        limits: Mapping[str, int] = NO_LIMITS,
+    ) -> Run:
         """Start the command line with these arguments."""
         env = self.environment() | ({"CRASH_FUSE": fuse} if fuse else {})
-        return self.launcher.start([*arguments, "-o", "stream-json"], cwd=self.work, env=env)
+        return self.launcher.start([*arguments, "-o", output], cwd=self.work, env=env, limits=limits)
 
-    def begin(self, wire: Wire = "openai", fuse: str = "", approve: str = "ask") -> Run:
+    def begin(self, wire: Wire = "openai", fuse: str = "", output: str = "stream-json") -> Run:
         """The first run: it stops at the approval when nothing kills it."""
         model = MODELS[wire]
-        return self.run("-m", model, "-t", THREAD, "--approve", approve, PROMPT, fuse=fuse)
+        return self.run("-m", model, "-t", THREAD, "--approve", "ask", PROMPT, fuse=fuse, output=output)
 
     def approve(self, fuse: str = "") -> Run:
         """The second run: the answer, and all that comes after it."""
@@ -128,9 +139,11 @@ class Scenario:
         """The marks that were left, in order."""
         return self.marks.read_text(encoding="utf-8").split() if self.marks.exists() else []
 
-    def _effect(self, mark: str, then: str) -> ToolCall:
-        return _call("bash", command=f"printf '{mark}\\n' >> {self.marks}; {then}")
+    def effect(self, mark: str, then: str = "true") -> ToolCall:
+        """A command that leaves its mark and then does something."""
+        return call("bash", command=f"printf '{mark}\\n' >> {self.marks}; {then}")
 
 
-def _call(tool: str, **arguments: Any) -> ToolCall:
+def call(tool: str, **arguments: Any) -> ToolCall:
+    """One tool call of the scripted model."""
     return ToolCall(tool, arguments)
