@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configs.env_file import effective_environment
 from ..configs.settings import load_settings
 from ..errors import UserError
 from .streams import Writer, is_terminal
@@ -21,7 +22,7 @@ CHECK_TIMEOUT_S = 15.0
 _WHERE = "https://huggingface.co/settings/tokens"
 
 
-def login(environ: Mapping[str, str]) -> None:
+def ask_and_store(environ: Mapping[str, str]) -> None:
     """Ask for a token, check it, store it.
 
     Raises:
@@ -35,7 +36,7 @@ def login(environ: Mapping[str, str]) -> None:
     name = store_token(token, endpoint=loaded.env.get("HF_ENDPOINT"))
     out = Writer(sys.stdout)
     out.write(f"Logged in as {name}.\n")
-    if loaded.env.get("HF_TOKEN", "").strip() not in ("", token):
+    if effective_environment(environ, Path.cwd()).values.get("HF_TOKEN", "").strip() != token:
         Writer(sys.stderr).write(
             "Note: HF_TOKEN is set to another token, which goes before the stored one.\n"
         )
@@ -64,9 +65,12 @@ def store_token(token: str, *, endpoint: str | None = None, timeout_s: float = C
     if not given:
         left.set()
         raise UserError(f"{hub} did not answer within {timeout_s:.0f} s; nothing was stored.")
-    if isinstance(given[0], BaseException):
-        raise UserError(_reason(given[0], hub)) from None
-    return given[0]
+    outcome = given[0]
+    if isinstance(outcome, str):
+        return outcome
+    if isinstance(outcome, (OSError, ValueError)) or type(outcome).__module__.startswith("http"):
+        raise UserError(_reason(outcome, hub)) from None
+    raise outcome
 
 
 def _check(token: str, endpoint: str | None, given: list[str | BaseException], left: threading.Event) -> None:
@@ -80,16 +84,16 @@ def _check(token: str, endpoint: str | None, given: list[str | BaseException], l
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         import logging  # noqa: PLC0415 - beside the library it quiets
 
-        import huggingface_hub  # noqa: PLC0415 - a second, for this command alone
+        from huggingface_hub import HfApi, constants, login  # noqa: PLC0415 - a second, for this command alone
 
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-        if endpoint and huggingface_hub.constants.ENDPOINT.rstrip("/") != endpoint.rstrip("/"):
+        if endpoint and constants.ENDPOINT.rstrip("/") != endpoint.rstrip("/"):
             # Storing asks the Hub the library was loaded for, which must not get this token.
             raise UserError("The Hub was changed while this process ran; use `ml-intern login` instead.")
-        account: dict[str, Any] = huggingface_hub.HfApi(endpoint=endpoint).whoami(token)
+        account: dict[str, Any] = HfApi(endpoint=endpoint).whoami(token)
         if left.is_set():
             return
-        huggingface_hub.login(token=token, add_to_git_credential=False)
+        login(token=token, add_to_git_credential=False)
         given.append(str(account.get("name") or "somebody the Hub does not name"))
     except Exception as error:  # noqa: BLE001 - boundary of the thread: whoever waits gets it
         given.append(error)
@@ -97,13 +101,15 @@ def _check(token: str, endpoint: str | None, given: list[str | BaseException], l
 
 def _reason(error: BaseException, hub: str) -> str:
     """One line without the token."""
-    if isinstance(error, UserError):
-        return str(error)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"{hub} refused this token; make one at {_WHERE}. Nothing was stored."
     if status is not None:
         return f"{hub} answered with status {status}; nothing was stored."
+    if isinstance(error, ValueError):
+        return (
+            f"{hub} takes this token for no personal access token; make one at {_WHERE}. Nothing was stored."
+        )
     if isinstance(error, OSError) and error.filename:
         return f"The token is valid but could not be stored in {error.filename}: {error.strerror}."
     return f"{hub} cannot be reached ({type(error).__name__}); nothing was stored."

@@ -104,12 +104,15 @@ def write_user_file(environ: Mapping[str, str]) -> None:
     path = user_file(environ)
     text = _TEMPLATE.read_text(encoding="utf-8")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # "x": another process may write it between a look and this.
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True)
+        # O_EXCL: another process may write it between a look and this.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
+    except FileExistsError as error:
+        if not path.exists():
+            raise UserError(f"{path} cannot be written: {path.parent} is no directory.") from error
         raise UserError(f"{path} is there already and was left as it is; edit it instead.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -133,7 +136,7 @@ def without_secrets(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: without_secrets(item, str(name)) for name, item in value.items()}
     if isinstance(value, list):
-        before = ["", *(item if isinstance(item, str) and item.startswith("-") else "" for item in value)]
+        before = ["", *(item if _is_flag(item) else "" for item in value)]
         return [without_secrets(item, flag) for flag, item in zip(before, value, strict=False)]
     if not isinstance(value, str) or not value:
         return value
@@ -143,6 +146,11 @@ def without_secrets(value: Any, key: str = "") -> Any:
     if equals and flag.startswith("-") and _SECRET_KEY.search(flag):
         return f"{flag}={MARK}"
     return _URL_SECRET.sub(rf"\1{MARK}", value)
+
+
+def _is_flag(item: Any) -> bool:
+    """Whether the next argument is its value."""
+    return isinstance(item, str) and item.startswith("-") and "=" not in item
 
 
 def _shown(value: Any) -> str:

@@ -98,9 +98,9 @@ def config_init() -> None:
 
 def login_command() -> None:
     """Store a Hugging Face token, asked for here or read from standard input."""
-    from .login import login  # noqa: PLC0415 - see above
+    from .login import ask_and_store  # noqa: PLC0415 - see above
 
-    login(os.environ)
+    ask_and_store(os.environ)
 
 
 def doctor_command(

@@ -91,6 +91,9 @@ def test_a_token_from_standard_input_is_checked_stored_and_used(cli: CommandLine
     assert stored().read_text() == GOOD
     assert stored().stat().st_mode & 0o077 == 0
     assert effective_environment(os.environ, cli.cwd).values["HF_TOKEN"] == GOOD
+    again = cli("login", stdin=f"{GOOD}\n", HF_TOKEN=BAD)
+    assert again.code == 0
+    assert "HF_TOKEN is set to another token" in again.err
     doctor = cli("doctor")
     assert "ok     keys" in doctor.out
     assert "HF_TOKEN" in doctor.out
