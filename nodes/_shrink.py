@@ -18,7 +18,7 @@ BULKY_TOKENS = 150
 STUB_HEAD_CHARS = 200
 RECENT_GROUPS = 4
 """Newest groups that the milder ways leave alone."""
-ENDS_CHARS = (4_000, 1_000, 250)
+ENDS_CHARS = (256_000, 64_000, 16_000, 4_000, 1_000, 250)
 """Last resort: what is kept of both ends of a long text, tried in this order."""
 
 
