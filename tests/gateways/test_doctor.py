@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def examined(capsys: pytest.CaptureFixture[str], *, online: bool = False, **env: str) -> tuple[int, Any]:
+def examined(capsys: pytest.CaptureFixture[str], online: bool = False, **env: str) -> tuple[int, Any]:
     code = doctor({**os.environ, **env}, online=online, output="json")
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] == (code == 0)
@@ -136,17 +136,22 @@ def test_broken_settings_are_wrong_and_ineffective_ones_a_note(
 
 
 def test_endpoints_are_tried_only_when_asked(
-    home: Path, capsys: pytest.CaptureFixture[str], start_model_server: ServerFactory
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    start_model_server: ServerFactory,
 ) -> None:
     server = start_model_server()
-    env = {"ML_INTERN_MODEL_NAME": "vllm/x", "VLLM_BASE_URL": server.base_url, "HF_ENDPOINT": server.root_url}
-    _, findings = examined(capsys, **env)
+    monkeypatch.setenv("ML_INTERN_MODEL_NAME", "vllm/x")
+    monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
+    monkeypatch.setenv("HF_ENDPOINT", server.root_url)
+    _, findings = examined(capsys)
     assert not states(findings, "online")
-    code, findings = examined(capsys, online=True, **env)
+    code, findings = examined(capsys, online=True)
     assert code == 0
     assert states(findings, "online") == ["ok", "ok"]
     server.stop()
-    code, findings = examined(capsys, online=True, **env)
+    code, findings = examined(capsys, online=True)
     assert code == 1
     assert server.base_url in texts(findings, "online")
 

@@ -23,7 +23,7 @@ def play(result_of: Callable[[str, dict[str, Any], Messages], str]) -> tuple[Mes
         given = answer(messages)
         if not given.calls:
             return messages, given
-        calls = [
+        calls: Messages = [
             {"id": f"c{len(messages)}-{at}", "function": {"name": name, "arguments": arguments}}
             for at, (name, arguments) in enumerate(given.calls)
         ]
