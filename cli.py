@@ -211,7 +211,7 @@ def threads_show(
 def history(
     thread: Annotated[str, typer.Argument(help="Id or its beginning.")], output: TableOutput = "text"
 ) -> None:
-    """List the steps of a thread: number, node, when, what, tokens, USD."""
+    """List the steps of a thread, with their cost."""
     from .gateways.reports import show_history
 
     show_history(os.environ, thread, output=output)

@@ -97,7 +97,10 @@ def config_init() -> None:
 
 
 def login_command() -> None:
-    """Store a Hugging Face token, asked for here or read from standard input."""
+    """Check and store a Hugging Face token.
+
+    It is asked for, unseen, or read from standard input when that is no terminal.
+    """
     from .login import ask_and_store  # noqa: PLC0415 - see above
 
     ask_and_store(os.environ)
@@ -107,14 +110,20 @@ def doctor_command(
     online: Annotated[bool, typer.Option("--online", help="Also try to reach the endpoints in use.")] = False,
     output: TableOutput = "text",
 ) -> int:
-    """Look for what is wrong with this installation: exit 1 when something is."""
+    """Look for what is wrong; exit 1 if anything is.
+
+    Nothing is changed, and without --online nothing is connected to.
+    """
     from .doctor import doctor  # noqa: PLC0415 - see above
 
     return doctor(os.environ, online=online, output=output)
 
 
 def demo_command(context: typer.Context) -> int:
-    """Play the whole loop with a scripted model: no key, no network, about ten seconds."""
+    """Run the whole loop with a scripted model.
+
+    No key, no network, about ten seconds. It works in a directory of its own, which is kept.
+    """
     from .demo import demo  # noqa: PLC0415 - see above
 
     return demo(os.environ, getattr(context.find_root().command, "commands", {}))

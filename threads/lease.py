@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from ..configs.home import open_private
@@ -15,6 +16,10 @@ from ..events import now
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
+
+
+LOOK_S = 0.2
+"""How long a lock that another process has may belong to one that only looks."""
 
 
 class Lease:
@@ -38,13 +43,11 @@ def take(home: Path, thread_id: str) -> Lease:
     path = _path(home, thread_id)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     file = open_private(path, "a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(file):
         file.seek(0)
         text = file.read()
         file.close()
-        raise ThreadHeld(f"Thread {thread_id} is open in {_named(text)}; end that one first.") from None
+        raise ThreadHeld(f"Thread {thread_id} is open in {_named(text)}; end that one first.")
     file.seek(0)
     file.truncate(0)
     json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": now()}, file)
@@ -59,10 +62,24 @@ def holder(home: Path, thread_id: str) -> str | None:
         return None
     with path.open("r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return _named(file.read())
     return None
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock; whoever only looks at it, as `holder` does, has it for an instant."""
+    until = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def _path(home: Path, thread_id: str) -> Path:
