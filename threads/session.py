@@ -53,6 +53,7 @@ class Session:
     status: str
     """Status of the thread; `running` when it is opened means that a crash ended it."""
     _task: asyncio.Task[Any] | None = None
+    _beginning: bool = False
     _interrupt_reason: str | None = None
 
     @property
@@ -62,8 +63,8 @@ class Session:
 
     @property
     def is_running(self) -> bool:
-        """Whether a turn runs right now."""
-        return self._task is not None
+        """Whether a turn runs right now, from the moment its prompt is taken."""
+        return self._task is not None or self._beginning
 
     async def state(self) -> dict[str, Any]:
         """The values of the newest checkpoint."""
@@ -81,11 +82,15 @@ class Session:
 
     async def take(self, prompt: str) -> None:
         """Run a user turn to its end; what was half done before is settled first."""
-        await self._settle("abandoned")
-        entry = user_entry(prompt)
-        self.journal.begin_turn(listing.title_of(prompt))
-        self.journal.emit("user_message", {"text": prompt, "entry_id": entry["id"]})
-        await self._begin(entry)
+        self._beginning = True
+        try:
+            await self._settle("abandoned")
+            entry = user_entry(prompt)
+            self.journal.begin_turn(listing.title_of(prompt))
+            self.journal.emit("user_message", {"text": prompt, "entry_id": entry["id"]})
+            await self._begin(entry)
+        finally:
+            self._beginning = False
 
     async def _begin(self, entry: Entry) -> None:
         """Put what the person said into the graph and run it."""

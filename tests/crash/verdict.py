@@ -178,7 +178,8 @@ def _steps(database: Path, thread_id: str) -> Iterator[str]:
     by_nodes = [
         row["checkpoint_id"]
         for row in checkpoints
-        if json.loads(row["metadata"])["source"] == "loop" and json.loads(row["before"])["source"] != "input"
+        if json.loads(row["metadata"])["source"] in ("loop", "update")
+        and json.loads(row["before"])["source"] != "input"
     ]
     if numbered != by_nodes:
         yield f"steps stand for {len(numbered)} checkpoints, nodes wrote {len(by_nodes)}"
