@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import Runtime
 
 from ..configs.notes import note
+from ..errors import ToolError
 from ..graphs.state import AgentContext, AgentUpdate, EffectRecord, Entry, ToolTask
 from ..tools.base import ToolResult
 from ._entries import result_entry, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..tools.base import ToolContext
     from ..tools.registry import ParsedCall
 
@@ -42,9 +45,14 @@ async def tool_exec(state: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpd
 
 async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
     """Run the call unless an earlier run finished it or left its outcome unknown."""
-    parsed = context.tools.parse(call["function"]["name"], call["function"]["arguments"])
-    effect = context.tools.effect(parsed)
     attempt = context.effects.attempt(call["id"])
+    try:
+        parsed = context.tools.parse(call["function"]["name"], call["function"]["arguments"])
+    except ToolError as error:  # it was valid when it was decided on: this run has other tools
+        entry = result_entry(call, ToolResult(str(error), ok=False), context.blobs, status="malformed")
+        _report(call, entry, attempt, context)
+        return entry
+    effect = context.tools.effect(parsed)
     log = _Log(call, context)
     tool_context = context.tool_context(call["id"], log)
     record = context.effects.find(call["id"], parsed.digest)
@@ -57,10 +65,8 @@ async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
             _report(call, settled, attempt, context)
             return settled
     _announce(call, parsed.given, attempt, context)
-    fingerprint: dict[str, str] = {}
     if effect != "read":
-        if parsed.tool.fingerprint:
-            fingerprint = await parsed.tool.fingerprint(parsed.arguments, tool_context)
+        fingerprint = await _fingerprint(parsed, tool_context) or {}
         await context.effects.start(call["id"], parsed.digest, parsed.tool.name, effect, fingerprint)
     result = await context.tools.run(parsed, tool_context)
     entry = result_entry(call, result, context.blobs)
@@ -80,13 +86,10 @@ async def _recover(
     context: AgentContext,
 ) -> Entry | None:
     """Settle a call that started before a crash; None when it may simply run again."""
-    result: ToolResult | None = None
-    if parsed.tool.recover:
-        result = await parsed.tool.recover(parsed.arguments, tool_context, record["fingerprint"])
-    if result is None and record["state"] == "started" and context.tools.effect(parsed) == "idempotent":
-        now = await parsed.tool.fingerprint(parsed.arguments, tool_context) if parsed.tool.fingerprint else {}
-        if now == record["fingerprint"]:
-            return None
+    result = await _hooked(parsed.tool.recover, parsed.arguments, tool_context, record["fingerprint"])
+    rerun = record["state"] == "started" and context.tools.effect(parsed) == "idempotent"
+    if result is None and rerun and await _fingerprint(parsed, tool_context) == record["fingerprint"]:
+        return None
     if result is None:
         result = ToolResult(note("outcome_unknown", tool=parsed.tool.name), ok=False)
         entry = result_entry(call, result, context.blobs, status="unknown")
@@ -95,6 +98,22 @@ async def _recover(
     entry = result_entry(call, result, context.blobs)
     await context.effects.finish(call["id"], entry)
     return entry
+
+
+async def _fingerprint(parsed: ParsedCall, tool_context: ToolContext) -> dict[str, str] | None:
+    """What the call is about to touch: nothing for a tool that does not say, None when it cannot be told."""
+    if parsed.tool.fingerprint is None:
+        return {}
+    found: dict[str, str] | None = await _hooked(parsed.tool.fingerprint, parsed.arguments, tool_context)
+    return found
+
+
+async def _hooked(hook: Callable[..., Awaitable[Any]] | None, *given: Any) -> Any:
+    """What a tool's hook says; None when it has none or it fails."""
+    try:
+        return await hook(*given) if hook else None
+    except Exception:  # noqa: BLE001 - the boundary between a tool and the run: the handler fails on its own
+        return None
 
 
 class _Log:
