@@ -15,7 +15,9 @@ from ..configs.models import choose_model
 from ..configs.settings import load_settings
 from ..errors import MlInternError, UsageError, UserError
 from ..events import CLOSING
+from ..llm.routes import resolve
 from ..threads import ids, listing
+from ..threads.model_settings import model_settings
 from ..threads.opening import Opening, open_session, open_store
 from .crash import report
 from .headless import JsonSink, StreamJsonSink, TextSink
@@ -129,8 +131,10 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
     store = open_store(home)
     try:
         opening = _opening(request, environ, store)
-        watcher.thread_id = opening.thread_id
+        watcher.thread_id = None if opening.create else opening.thread_id
         _warn(opening.loaded, request)
+        # A missing key is said before seconds go into imports.
+        resolve(opening.model_id, model_settings(opening.loaded.settings, opening.loaded.env))
         if _will_call_model(request, store, opening.thread_id):
             _load_litellm_behind()
         await asyncio.to_thread(_import_graph)
@@ -138,7 +142,7 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
     except BaseException:
         store.close()
         raise
-    stop.session = session
+    watcher.thread_id, stop.session = session.thread_id, session
     try:
         await _check_price(session, request)
         await _work(session, request, watcher)

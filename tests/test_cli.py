@@ -91,13 +91,20 @@ def test_what_a_person_must_put_right_is_one_line_and_exit_1(cli: CommandLine) -
 
 
 def test_a_failure_before_there_is_a_thread_is_an_object_too(cli: CommandLine) -> None:
-    as_json, as_stream = cli.each([["-o", "json", "hi"], ["-o", "stream-json", "hi"]])
+    as_json, as_stream, keyless = cli.each(
+        [
+            ["-o", "json", "hi"],
+            ["-o", "stream-json", "hi"],
+            ["-o", "json", "-m", "openai/x", "-t", "new", "hi"],
+        ]
+    )
     assert (as_json.code, as_stream.code) == (1, 1)
     assert as_json.json["thread_id"] is None
     assert as_json.json["status"] == "error"
     assert "ANTHROPIC_API_KEY" in as_json.json["error"]
     assert as_stream.names == ["error"]
     assert as_stream.events[0]["thread_id"] is None
+    assert (keyless.code, keyless.json["thread_id"]) == (1, None), "there is no such thread"
     assert is_one_line(as_json), as_json.err
     assert as_json.err == as_stream.err
 
