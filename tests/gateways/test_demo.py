@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ml_intern.tests.bench.command_line import ENTRY, CommandLine
+from ml_intern.tools.policy import evaluate
 
 if TYPE_CHECKING:
     from ml_intern.tests.bench.command_line import Done
@@ -61,6 +62,23 @@ def test_a_demo_killed_in_the_middle_is_finished_by_a_resume(cli: CommandLine) -
     assert done.code == 0, done.err
     assert "87.5 % with their squares" in done.out
     assert "> write" not in done.err, "what was finished does not run again"
+
+
+def test_the_scratch_directory_opens_no_way_to_the_rest_of_the_home(tmp_path: Path) -> None:
+    home = tmp_path / "ml-intern"
+    place = home / "scratch" / "t"
+    place.mkdir(parents=True)
+    (place / "link").symlink_to(home / "ml-intern.db")
+
+    def action(tool: str, **arguments: str) -> str:
+        return evaluate(tool, arguments, cwd=place, home=tmp_path, state_dir=home).action
+
+    assert action("write", path="train.py", content="") == "allow"
+    assert action("bash", command="rm -r runs") == "ask"
+    assert action("write", path="../../ml-intern.db", content="") == "deny"
+    assert action("write", path="link", content="") == "deny"
+    assert action("bash", command="rm ../../locks/t.lock") == "deny"
+    assert action("bash", command="rm -r ..") == "deny"
 
 
 def test_at_a_terminal_the_demo_asks_and_takes_a_no(cli: CommandLine) -> None:
