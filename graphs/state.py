@@ -220,6 +220,9 @@ class Effects(Protocol):
     async def finish(self, call_id: str, entry: Entry, *, unknown: bool = False) -> None:
         """Put the result on disk before the node returns it."""
 
+    def remember(self, call_id: str, entry: Entry) -> None:
+        """Keep the result of a call without effect, in case the run is stopped before a checkpoint has it."""
+
     def attempt(self, call_id: str) -> int:
         """Which run of this call this is, from 1."""
 

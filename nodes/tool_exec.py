@@ -70,7 +70,9 @@ async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
         await context.effects.start(call["id"], parsed.digest, parsed.tool.name, effect, fingerprint)
     result = await context.tools.run(parsed, tool_context)
     entry = result_entry(call, result, context.blobs)
-    if effect != "read":
+    if effect == "read":
+        context.effects.remember(call["id"], entry)
+    else:
         await context.effects.finish(call["id"], entry)
     _report(call, entry, attempt, context)
     if "plan" in result.details:

@@ -39,6 +39,7 @@ class Ledger:
         self.unpriced_calls: int = row["unpriced_calls"]
         self.run_cost_usd = 0.0
         self.run_unpriced_calls = 0
+        self._step_calls: list[tuple[int | None, float | None]] = []
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cache_read_tokens": 0}
 
     def record_model(self, kind: str, reply: Reply) -> None:
@@ -52,6 +53,7 @@ class Ledger:
             self.run_unpriced_calls += 1
         self.cost_usd += reply.cost_usd or 0.0
         self.run_cost_usd += reply.cost_usd or 0.0
+        self._step_calls.append((tokens if reply.usage else None, reply.cost_usd))
         row = {
             "thread_id": self._thread_id,
             "at": now(),
@@ -71,6 +73,14 @@ class Ledger:
             connection.execute(update(threads).where(threads.c.id == self._thread_id).values(totals))
 
         self._store.submit(book)
+
+    def of_step(self) -> dict[str, Any]:
+        """What the model calls since the last step took, as its row has it; None is not known."""
+        calls, self._step_calls = self._step_calls, []
+        tokens = [count for count, _ in calls if count is not None]
+        usd = [amount for _, amount in calls if amount is not None]
+        found: dict[str, Any] = {"tokens": sum(tokens)} if tokens else {}
+        return found | ({"usd": sum(usd)} if calls and len(usd) == len(calls) else {})
 
     def exhausted(self) -> str | None:
         """One line that says the cap is reached, or None."""

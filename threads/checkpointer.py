@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
+    from .budget import Ledger
     from .effects import EffectLog
     from .journal import Journal
 
@@ -35,6 +36,7 @@ class JournalingSaver(AsyncSqliteSaver):
         self._written: dict[str, list[tuple[str, Sequence[tuple[str, Any]]]]] = {}
         self.journal: Journal | None = None
         self.effect_log: EffectLog | None = None
+        self.ledger: Ledger | None = None
         self.settling_node: str | None = None
         """Node that an `aupdate_state` under way writes as; its checkpoint is a step too."""
 
@@ -91,7 +93,8 @@ class JournalingSaver(AsyncSqliteSaver):
         elif metadata["source"] != "loop" or step is None:
             return
         if step and self.journal:
-            self.journal.record_step(checkpoint_id, **step._asdict())
+            spent = self.ledger.of_step() if self.ledger else {}
+            self.journal.record_step(checkpoint_id, **step._asdict() | spent)
         if self.effect_log:
             self.effect_log.checkpointed()
 

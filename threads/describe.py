@@ -28,16 +28,18 @@ def describe(
     nodes = {_node_of(path) for path, _ in written} - {"__start__", ""}
     if node is None and not nodes:
         return None
-    entries: list[dict[str, Any]] = []
+    entries: dict[str, dict[str, Any]] = {}
     values: dict[str, Any] = {}
-    for _, writes in written:
+    # By task path the results stand in call order; settling writes finished ones a second time.
+    for _, writes in sorted(written, key=lambda task: task[0]):
         for channel, value in writes:
             if channel == "history":
-                entries += value.value if isinstance(value, Overwrite) else value
+                new = value.value if isinstance(value, Overwrite) else value
+                entries |= {entry["id"]: entry for entry in new}
             else:
                 values[channel] = value
     name = node or min(nodes)
-    return Step(name, _what(name, entries, values), _tokens(name, entries))
+    return Step(name, _what(name, [*entries.values()], values), _tokens(name, [*entries.values()]))
 
 
 def _node_of(task_path: str) -> str:

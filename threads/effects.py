@@ -41,6 +41,7 @@ class EffectLog:
         self._durable: set[str] = set()
         self._open: set[str] = set()
         self._whole: list[str] = []
+        self._read: dict[str, Entry] = {}
         self._left, self._seen = store.write_now(lambda connection: _load(connection, [thread_id, *lineage]))
         self._open |= {call_id for call_id, record in self._left.items() if record["state"] == "started"}
         self._results = {
@@ -54,7 +55,11 @@ class EffectLog:
 
     def result(self, call_id: str) -> Entry | None:
         """The result of a call that finished, also one that no checkpoint holds yet."""
-        return self._results.get(call_id)
+        return self._results.get(call_id) or self._read.get(call_id)
+
+    def remember(self, call_id: str, entry: Entry) -> None:
+        """Keep the result of a call without effect in memory, until a checkpoint holds it."""
+        self._read[call_id] = entry
 
     def known_calls(self) -> set[str]:
         """Calls that have left a record, also those that the history no longer shows."""
@@ -118,6 +123,7 @@ class EffectLog:
 
     def checkpointed(self) -> None:
         """A checkpoint holds the results finished so far: keep only their heads here."""
+        self._read.clear()
         if not self._whole:
             return
         done, self._whole = self._whole, []

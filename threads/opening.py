@@ -99,7 +99,7 @@ async def _open(
         effect_log = EffectLog(store, opening.thread_id, run_no)
         await asyncio.to_thread(end_leftovers, opening.thread_id, effect_log.open_calls())
         ledger = Ledger(store, opening.thread_id, opening.model_id, max_cost_usd, row)
-        saver.journal, saver.effect_log = journal, effect_log
+        saver.journal, saver.effect_log, saver.ledger = journal, effect_log, ledger
         graph = build_agent(saver)
         config: RunnableConfig = {"configurable": {"thread_id": opening.thread_id}}
         if (await graph.aget_state(config)).created_at is None:

@@ -153,11 +153,13 @@ class World:
 
     def stored(self, *names: str, thread_id: str = THREAD) -> list[dict[str, Any]]:
         """Rows of the stored events."""
-        return self._read(lambda store: listing.event_rows(store, thread_id, names))
+        found: list[dict[str, Any]] = self._read(lambda store: listing.event_rows(store, thread_id, names))
+        return found
 
     def steps(self, thread_id: str = THREAD) -> list[dict[str, Any]]:
         """Rows of the steps."""
-        return self._read(lambda store: listing.step_rows(store, thread_id))
+        found: list[dict[str, Any]] = self._read(lambda store: listing.step_rows(store, thread_id))
+        return found
 
     def row(self, thread_id: str = THREAD) -> dict[str, Any]:
         """The thread's row."""
