@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +46,10 @@ class BlobStore:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._root / name
         if not path.exists():
-            with open_private(path.with_suffix(".part"), "wb") as file:
+            unnamed = path.with_suffix(f".{os.getpid()}.part")  # another process may store the same image now
+            with open_private(unnamed, "wb") as file:
                 file.write(raw)
-            path.with_suffix(".part").rename(path)
+            unnamed.rename(path)
         return {"blob": name, "mime": head.removeprefix("data:").removesuffix(";base64"), "bytes": len(raw)}
 
     def _inline_part(self, part: dict[str, Any]) -> dict[str, Any]:

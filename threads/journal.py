@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,8 @@ class Journal:
         self._next_seq = self._reserved_until = 0
         self._next_block: Future[int] | None = None
         self._last: Future[Any] | None = None
+        self._failure: BaseException | None = None
         self.step, self.last_checkpoint_id = store.write_now(self._newest_step)
-        self.closing: Event | None = None
-        """The newest closing event of this run."""
 
     def emit(self, name: EventName, data: dict[str, Any]) -> None:
         """Store the event, then show it. Returns at once; `flush` waits for the disk."""
@@ -58,7 +58,7 @@ class Journal:
             "data": json.dumps(data, ensure_ascii=False),
             "step": self.step,
         }
-        self._last = self._store.execute(insert(events), row, done=lambda: self._show(event))
+        self._follow(self._store.execute(insert(events), row, done=lambda: self._show(event)))
 
     def record_step(
         self, checkpoint_id: str, node: str, what: str, tokens: int | None = None, usd: float | None = None
@@ -76,12 +76,12 @@ class Journal:
             "tokens": tokens,
             "usd": usd,
         }
-        self._last = self._store.execute(insert(steps), row)
+        self._follow(self._store.execute(insert(steps), row))
 
     def update_thread(self, **values: Any) -> None:
         """Change the thread's row, in order with the events."""
         statement = update(threads).where(threads.c.id == self._thread_id).values(updated_at=now(), **values)
-        self._last = self._store.execute(statement)
+        self._follow(self._store.execute(statement))
 
     def begin_turn(self, title: str) -> None:
         """Count a user turn; the first one gives the thread its title."""
@@ -90,17 +90,28 @@ class Journal:
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is stored; raises what storing it raised."""
-        last = self._last
-        if last is not None and not (last.done() and last.exception() is None):
-            await asyncio.wrap_future(last)
+        if self._last is not None and not self._last.done():
+            with contextlib.suppress(Exception):  # raised below, with those of all before it
+                await asyncio.wrap_future(self._last)
+        if self._failure is not None:
+            raise self._failure
 
     async def drain(self) -> None:
         """Wait until everything emitted so far is stored and shown."""
         await self.flush()
         await asyncio.sleep(0)
 
+    def _follow(self, stored: Future[Any]) -> None:
+        self._last = stored
+        stored.add_done_callback(self._keep_failure)
+
+    def _keep_failure(self, stored: Future[Any]) -> None:
+        """One lost event ends the run, also when those after it could be stored again."""
+        self._failure = self._failure or stored.exception()
+
     def _show(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(self._listener, event)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._listener, event)
 
     def _after_earlier(self, event: Event) -> None:
         """Show an unstored event no sooner than the stored ones before it."""

@@ -66,18 +66,6 @@ def last_thread_of(store: Store, cwd: str) -> str:
     return str(rows[0]["id"])
 
 
-def last_thread(store: Store) -> str:
-    """The newest thread of all.
-
-    Raises:
-        UserError: There is none.
-    """
-    rows = thread_rows(store, limit=1)
-    if not rows:
-        raise UserError("There is no thread yet to go on with; start one with a prompt.")
-    return str(rows[0]["id"])
-
-
 def create_thread(store: Store, thread_id: str, *, cwd: str, model: str, system_prompt: str) -> None:
     """Add a row for a new thread."""
     row = {
@@ -200,7 +188,7 @@ def totals(store: Store, thread_id: str) -> dict[str, Any]:
             .where(effects.c.thread_id == thread_id)
             .group_by(effects.c.state)
         )
-        return {"steps": step_count, "spend": by_kind, "effects": dict(states.tuples().all())}
+        return {"steps": step_count, "spend": by_kind, "effects": {state: count for state, count in states}}
 
     return store.write_now(read)
 
