@@ -9,14 +9,20 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from .describe import describe
-from .store import BUSY_TIMEOUT_MS, fence_sql, translate
+from .store import BUSY_TIMEOUT_MS, fence_sql, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+    from langgraph.checkpoint.base import (
+        ChannelVersions,
+        Checkpoint,
+        CheckpointMetadata,
+        CheckpointTuple,
+        DeltaChannelHistory,
+    )
 
     from .budget import Ledger
     from .effects import EffectLog
@@ -32,7 +38,7 @@ class JournalingSaver(AsyncSqliteSaver):
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         super().__init__(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=[]))
-        self._path = path
+        self.path = path
         self._written: dict[str, list[tuple[str, Sequence[tuple[str, Any]]]]] = {}
         self.journal: Journal | None = None
         self.effect_log: EffectLog | None = None
@@ -54,10 +60,8 @@ class JournalingSaver(AsyncSqliteSaver):
         """Write the checkpoint once its events are stored, then number it."""
         if self.journal:
             await self.journal.flush()
-        try:
+        with in_words(self.path):
             stored = await super().aput(config, checkpoint, metadata, new_versions)
-        except aiosqlite.Error as error:
-            raise translate(error, self._path) from error
         if self.journal:
             self._number(config["configurable"].get("checkpoint_id"), checkpoint["id"], metadata)
         return stored
@@ -72,11 +76,21 @@ class JournalingSaver(AsyncSqliteSaver):
         """Write what a finished task returned once its events are stored."""
         if self.journal:
             await self.journal.flush()
-        try:
+        with in_words(self.path):
             await super().aput_writes(config, writes, task_id, task_path)
-        except aiosqlite.Error as error:
-            raise translate(error, self._path) from error
         self._written.setdefault(config["configurable"]["checkpoint_id"], []).append((task_path, writes))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint, the newest by default."""
+        with in_words(self.path):
+            return await super().aget_tuple(config)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read what was written to channels since their last full copy."""
+        with in_words(self.path):
+            return await super().aget_delta_channel_history(config=config, channels=channels)
 
     def remember(
         self, checkpoint_id: str | None, written: Sequence[tuple[str, Sequence[tuple[str, Any]]]]
@@ -101,12 +115,17 @@ class JournalingSaver(AsyncSqliteSaver):
 
 async def open_saver(path: Path, thread_id: str, run_no: int) -> JournalingSaver:
     """Open LangGraph's tables in our database, fenced against a newer run of the thread."""
-    connection = await aiosqlite.connect(path)
-    await connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    saver = JournalingSaver(connection, path)
-    await saver.setup()
-    await connection.execute("PRAGMA synchronous=NORMAL")
-    for table in ("checkpoints", "writes"):
-        await connection.execute(fence_sql(table, thread_id, run_no))
-    await connection.commit()
+    with in_words(path):
+        connection = await aiosqlite.connect(path)
+        try:
+            await connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            saver = JournalingSaver(connection, path)
+            await saver.setup()
+            await connection.execute("PRAGMA synchronous=NORMAL")
+            for table in ("checkpoints", "writes"):
+                await connection.execute(fence_sql(table, thread_id, run_no))
+            await connection.commit()
+        except BaseException:
+            await connection.close()
+            raise
     return saver

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .describe import describe
+from .store import in_words
 
 if TYPE_CHECKING:
     from .checkpointer import JournalingSaver
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 async def heal_steps(saver: JournalingSaver, journal: Journal, thread_id: str) -> int:
     """Add a step row for every node's checkpoint newer than the newest step; returns how many."""
+    with in_words(saver.path):
+        return await _heal(saver, journal, thread_id)
+
+
+async def _heal(saver: JournalingSaver, journal: Journal, thread_id: str) -> int:
     newer = (
         "SELECT checkpoint_id, parent_checkpoint_id, metadata FROM checkpoints "
         "WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id > ? ORDER BY checkpoint_id"

@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import create_engine
@@ -18,7 +19,7 @@ from ..errors import TakenOver, UserError
 from .tables import FENCED, SCHEMA_VERSION, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Connection, Executable
@@ -155,8 +156,10 @@ class Store:
         try:
             results = self._transaction(batch)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: every failure belongs to a job's future
-            if len(batch) == 1:
-                batch[0].future.set_exception(translate(error, self.path))
+            # A locked file or a full disk fails them all: waiting again for each would take minutes.
+            if len(batch) == 1 or isinstance(error, OperationalError):
+                for job in batch:
+                    job.future.set_exception(translate(error, self.path))
                 return
             for job in batch:
                 self._commit([job])
@@ -221,6 +224,20 @@ def _connect(path: Path) -> Connection:
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.exec_driver_sql("COMMIT")
     return connection
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors inside into those a person or the run can act on.
+
+    Raises:
+        TakenOver: A newer run owns the thread.
+        UserError: The database cannot be read or written.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
 
 
 def translate(error: BaseException, path: Path) -> BaseException:

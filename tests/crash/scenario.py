@@ -43,7 +43,7 @@ class Scenario:
         self.mark = f"crash-{uuid.uuid4().hex}"
         """Stands in the environment of every process of this scenario."""
         for path in (folder / "home", self.work):
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=True)
         (self.work / "a.txt").write_text("alpha\n", encoding="utf-8")
         (self.work / "b.txt").write_text("beta\n", encoding="utf-8")
         (self.work / "code.py").write_text("value = 1\n", encoding="utf-8")
