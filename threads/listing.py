@@ -188,7 +188,7 @@ def totals(store: Store, thread_id: str) -> dict[str, Any]:
             .where(effects.c.thread_id == thread_id)
             .group_by(effects.c.state)
         )
-        return {"steps": step_count, "spend": by_kind, "effects": {state: count for state, count in states}}
+        return {"steps": step_count, "spend": by_kind, "effects": dict(states.all())}
 
     return store.write_now(read)
 
