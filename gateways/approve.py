@@ -33,7 +33,11 @@ def approve(
     try:
         thread_id = listing.resolve_id(store, thread)
         waiting = listing.waiting_approval(store, thread_id)
-        if waiting is None or waiting["answer"]:
+        if waiting is not None and waiting["answer"]:
+            raise UserError(
+                f"The approval of {thread_id} was answered before; go on with ml-intern -r {thread_id}."
+            )
+        if waiting is None:
             raise UserError(
                 f"Thread {thread_id} waits for no approval; see `ml-intern threads show {thread_id}`."
             )

@@ -61,6 +61,10 @@ class EffectLog:
         """Keep the result of a call without effect in memory, until a checkpoint holds it."""
         self._read[call_id] = entry
 
+    def finished_calls(self) -> set[str]:
+        """Calls whose result is known."""
+        return set(self._results)
+
     def known_calls(self) -> set[str]:
         """Calls that have left a record, also those that the history no longer shows."""
         return self._left.keys() | self._open | self._results.keys()

@@ -77,6 +77,7 @@ async def _open(
     from .heal import heal_steps  # noqa: PLC0415
     from .journal import Journal  # noqa: PLC0415
     from .session import Session  # noqa: PLC0415
+    from .settle import unanswered_calls  # noqa: PLC0415
 
     model = opening.model or client_for(opening)
     tools = tools_for(opening)
@@ -97,7 +98,6 @@ async def _open(
     try:
         journal = Journal(store, opening.thread_id, listener)
         effect_log = EffectLog(store, opening.thread_id, run_no)
-        await asyncio.to_thread(end_leftovers, opening.thread_id, effect_log.open_calls())
         ledger = Ledger(store, opening.thread_id, opening.model_id, max_cost_usd, row)
         saver.journal, saver.effect_log, saver.ledger = journal, effect_log, ledger
         graph = build_agent(saver)
@@ -107,6 +107,9 @@ async def _open(
             await graph.aupdate_state(config, None, as_node="__end__")
         await heal_steps(saver, journal, opening.thread_id)
         history = (await graph.aget_state(config)).values.get("history", [])
+        # A command that only reads has no row of its own, but may run for hours all the same.
+        running = effect_log.open_calls() | (unanswered_calls(history) - effect_log.finished_calls())
+        await asyncio.to_thread(end_leftovers, opening.thread_id, running)
         parts = Parts(home, model, tools, journal, effect_log, ledger, history, row)
         context = build_context(opening, parts)
         journal.update_thread(model=opening.model_id, max_cost_usd=max_cost_usd)

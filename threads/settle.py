@@ -9,6 +9,8 @@ from ..nodes._entries import calls_of, last_calls, result_entry, results_after
 from ..tools.base import ToolResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_core.runnables import RunnableConfig
     from langgraph.types import StateSnapshot
 
@@ -72,6 +74,14 @@ def unfinished_nodes(state: StateSnapshot) -> set[str]:
     LangGraph leaves the latter out of `next`: killed between the two, a thread would look finished.
     """
     return {task.name for task in state.tasks}
+
+
+def unanswered_calls(history: Sequence[Entry]) -> set[str]:
+    """Calls of the newest answer that have no result in the history."""
+    found = last_calls(history)
+    if found is None:
+        return set()
+    return {call["id"] for call in calls_of(found[1])} - results_after(history, found[0]).keys()
 
 
 def _settled(call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why) -> Entry:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ml_intern.tests.crash.launch import Cold, Warm
+from ml_intern.tests.bench.script import Script, Step
+from ml_intern.tests.crash.launch import Cold, Warm, marked_processes
 from ml_intern.tests.crash.points import Point, choose, every_tick, measure
 from ml_intern.tests.crash.resume import try_point
+from ml_intern.tests.crash.scenario import FINAL, MODELS, PROMPT, THREAD, Scenario, call
+from ml_intern.tests.crash.verdict import breaches, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ml_intern.tests.crash.launch import Launcher
 
@@ -55,6 +62,41 @@ def test_a_run_killed_before_each_change_of_the_world_ends_as_if_nothing_had_hap
     assert breached(points, tmp_path, warm) == {}
 
 
+def test_commands_that_a_killed_run_left_behind_are_ended_unless_their_call_had_finished(
+    tmp_path: Path, warm: Warm
+) -> None:
+    """Above all one that only reads: it is run again, and the first one must not run beside it."""
+
+    def script(scenario: Scenario) -> Script:
+        server = scenario.effect("E1", f"nohup sleep 300 > {scenario.folder}/log 2>&1 & echo $!")
+        follow = call("bash", command=f"tail -f {scenario.folder}/log", timeout=1)
+        return Script([Step(tool_calls=[server]), Step(tool_calls=[follow]), FINAL], mode="by_turns")
+
+    with Scenario(tmp_path / "s", warm, script) as scenario:
+        run = scenario.run("-m", MODELS["openai"], "-t", THREAD, PROMPT)
+        assert run.until(lambda: len(_commands(scenario)) == 2)
+        followers = {pid for pid, name in _commands(scenario).items() if name == "tail"}
+        run.kill()
+        again = scenario.run("-r", THREAD)
+        assert again.until(lambda: not followers & _commands(scenario).keys())
+        assert again.wait() == 0
+        left = _commands(scenario)
+        assert list(left.values()) == ["sleep"]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _commands(scenario: Scenario) -> dict[int, str]:
+    """Processes that commands of the scenario started, by pid, shells left out."""
+    names: dict[int, str] = {}
+    for pid in marked_processes(scenario.mark):
+        try:
+            names[pid] = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+        except OSError:
+            continue  # gone
+    return {pid: name for pid, name in names.items() if name in ("sleep", "tail")}
+
+
 def test_the_same_seed_chooses_the_same_instants_and_both_processes(tmp_path: Path, warm: Warm) -> None:
     course = measure(tmp_path, warm)
     points = choose(course, 40, 1)
@@ -66,9 +108,6 @@ def test_the_same_seed_chooses_the_same_instants_and_both_processes(tmp_path: Pa
 
 def test_a_breach_is_seen(tmp_path: Path, warm: Warm) -> None:
     """The judge itself: a mark that stands twice, and a result that was lost, are told."""
-    from ml_intern.tests.crash.scenario import Scenario  # noqa: PLC0415 - only here
-    from ml_intern.tests.crash.verdict import breaches, read_rows  # noqa: PLC0415 - only here
-
     with Scenario(tmp_path / "s", warm) as scenario:
         runs = [scenario.begin()]
         assert runs[0].wait() == 4
@@ -88,9 +127,6 @@ def test_a_breach_is_seen(tmp_path: Path, warm: Warm) -> None:
 
 
 def _change(database: Path, statement: str) -> None:
-    import sqlite3  # noqa: PLC0415 - only here
-    from contextlib import closing  # noqa: PLC0415 - only here
-
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(statement)
         connection.commit()
