@@ -56,7 +56,7 @@ def requests(history: list[Entry]) -> list[str]:
     return [entry["message"]["content"] for entry in history if entry["kind"] == "user"]
 
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICK
