@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from langgraph.types import Command, Overwrite
 
-from ..errors import LimitReached, MlInternError, ModelError, UserError
+from ..errors import ModelError, UserError
 from ..events import CLOSING
 from ..graphs.agent import NO_RECURSION_LIMIT
 from ..graphs.state import new_turn, new_window
@@ -197,20 +198,21 @@ class Session:
                 "reply": "answer",
                 "window": new_window(values.get("window")),
             }
-            await self.graph.aupdate_state(self.config, update, as_node="llm_call")
-            self.saver.settling_node = None
-        self.journal.emit("compacted", {"old_tokens": before, "new_tokens": after})
+            try:
+                await self.graph.aupdate_state(self.config, update, as_node="llm_call")
+            finally:
+                self.saver.settling_node = None
+        self.journal.emit("compacted", {"old_tokens": before, "new_tokens": min(before, after)})
         await self.journal.drain()
 
     async def close(self) -> None:
         """Store what is queued, close both connections, let the thread go."""
-        try:
-            await self.context.model.close()
+        async with contextlib.AsyncExitStack() as parts:
+            parts.callback(self.lease.release)
+            parts.callback(self.store.close)
+            parts.push_async_callback(self.saver.conn.close)
+            parts.push_async_callback(self.context.model.close)
             await self.journal.drain()
-        finally:
-            await self.saver.conn.close()
-            self.store.close()
-            self.lease.release()
 
     async def _lost_prompt(self, values: Mapping[str, Any]) -> Entry | None:
         """What the person said last, if a crash or an interrupt came before the graph had it.
@@ -240,9 +242,7 @@ class Session:
             if not self._interrupt_reason:
                 raise
             await self._interrupted()
-        except MlInternError as error:
-            if not isinstance(error, (ModelError, LimitReached)):
-                raise
+        except ModelError as error:
             self._close("error", {"error": str(error)}, status="error")
         else:
             if payload is None:

@@ -59,7 +59,6 @@ class Store:
         """
         self.path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._broken: BaseException | None = None
         self._full_sync = True
         try:
             touch_private(path)
