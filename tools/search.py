@@ -61,7 +61,7 @@ async def run_grep(arguments: Grep, context: ToolContext) -> ToolResult:
     root = await asyncio.to_thread(resolve, arguments.path, context)
     if not root.exists():
         raise ToolError(missing(root))
-    ripgrep = shutil.which("rg", path=context.env.get("PATH"))
+    ripgrep = await asyncio.to_thread(shutil.which, "rg", path=context.env.get("PATH"))
     question = {"kind": "grep", "root": str(root), "line_chars": LINE_CHARS, **arguments.model_dump()}
     found = _Found(arguments.head_limit)
     answer = await ask(

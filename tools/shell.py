@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -65,7 +67,7 @@ async def run_bash(arguments: Bash, context: ToolContext) -> ToolResult:
     script = spill_path(context.spill_dir, context.call_id, ".sh")
     try:
         ended = await run_command(
-            _argv(arguments.command, script),
+            await asyncio.to_thread(_argv, arguments.command, script),
             cwd=cwd,
             env=context.env,
             timeout_s=float(arguments.timeout),
@@ -77,8 +79,13 @@ async def run_bash(arguments: Bash, context: ToolContext) -> ToolResult:
     return _result(ended, arguments.timeout)
 
 
+@functools.cache
+def _shell() -> str:
+    return shutil.which("bash") or "/bin/sh"
+
+
 def _argv(command: str, script: Path) -> list[str]:
-    shell = shutil.which("bash") or "/bin/sh"
+    shell = _shell()
     encoded = command.encode()
     if len(encoded) <= ARGUMENT_LIMIT_BYTES:
         return [shell, "-c", command]
