@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Protocol
 
 from langgraph.channels.delta import DeltaChannel
-from typing_extensions import NotRequired, TypedDict  # pydantic, and with it Studio, takes no other on 3.11
+from typing_extensions import TypedDict  # pydantic, and with it Studio, takes no other on 3.11
 
 from ..events import now
 
