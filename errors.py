@@ -6,11 +6,11 @@
     │   ├── ThreadHeld     another process has the thread open
     │   └── TakenOver      another process took the thread over while this one slept
     ├── ToolError          the model: becomes the tool's result
-    ├── ModelError         the provider: ends the turn after retries, with the remedy for the person
-    │   └── ContextOverflow    the request is larger than the model's window
-    └── LimitReached       the run: becomes its stop reason, exit code 3
+    └── ModelError         the provider: ends the turn after retries, with the remedy for the person
+        └── ContextOverflow    the request is larger than the model's window
 
-Anything else that is raised is a bug.
+A limit of the run (iterations, USD) is no error but a stop reason in the state. Anything else that is
+raised is a bug.
 """
 
 from __future__ import annotations
@@ -55,12 +55,3 @@ class ContextOverflow(ModelError):
         super().__init__(message)
         self.limit_tokens = limit_tokens
         """The window the provider named in its refusal, in tokens; None when it named none."""
-
-
-class LimitReached(MlInternError):
-    """A limit of the run (iterations, USD) ended it."""
-
-    def __init__(self, message: str, kind: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        """`iterations` or `cost`."""

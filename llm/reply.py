@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,12 @@ def fresh_call_id() -> str:
 
 
 def checked_arguments(raw: str) -> str | None:
-    """`raw` when it is the text of a JSON object, `{}` for nothing or null, None for anything else."""
+    """The text of a JSON object as strict JSON, `{}` for nothing or null, None for anything else."""
     if not raw.strip():
         return "{}"
     try:
-        value = json.loads(raw, parse_constant=_refuse_constant)
+        # Models leave line breaks unescaped in the files they write; what they mean is plain.
+        value = json.loads(raw, strict=False, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     if value is None:
@@ -127,7 +131,8 @@ def checked_arguments(raw: str) -> str | None:
     if not isinstance(value, dict):
         return None
     # An escaped half of a surrogate pair is valid JSON but becomes a lone surrogate when parsed.
-    return json.dumps(clean_json(value), ensure_ascii=False) if "\\ud" in raw.lower() else raw
+    rewrite = "\\ud" in raw.lower() or _CONTROL.search(raw)
+    return json.dumps(clean_json(value), ensure_ascii=False) if rewrite else raw
 
 
 def _refuse_constant(name: str) -> Any:
