@@ -117,7 +117,7 @@ def _tool_contexts(opening: Opening, parts: Parts) -> Callable[[str, Callable[[s
     images = parts.model.takes_images
 
     def context_of(call_id: str, log: Callable[[str], None]) -> ToolContext:
-        marked = {**env, MARKER: marker(opening.thread_id, call_id)}
+        marked = {**env, MARKER: marker(parts.home, opening.thread_id, call_id)}
         return ToolContext(call_id, cwd, spill_dir, marked, stamps, log, images)
 
     return context_of

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MARKER = "ML_INTERN_CALL"
-"""Variable that every shell command carries: whose it is, `thread/call id`."""
+"""Variable that every shell command carries: whose it is, `home/thread/call id`."""
 
 _PROC = Path("/proc")
 
 
-def marker(thread_id: str, call_id: str) -> str:
-    """Value of the marker for one call."""
-    return f"{thread_id}/{call_id}"
+def marker(home: Path, thread_id: str, call_id: str) -> str:
+    """Value of the marker for one call; another home may have a thread of that name."""
+    return f"{home.resolve()}/{thread_id}/{call_id}"
 
 
-def end_leftovers(thread_id: str, call_ids: Collection[str]) -> int:
+def end_leftovers(home: Path, thread_id: str, call_ids: Collection[str]) -> int:
     """Kill what calls that never finished have started and is still alive; returns how many processes.
 
     A call that finished may have left a process running on purpose; those carry other markers and stay.
@@ -29,7 +29,7 @@ def end_leftovers(thread_id: str, call_ids: Collection[str]) -> int:
     """
     if not call_ids or not _PROC.is_dir():
         return 0
-    wanted = {f"{MARKER}={marker(thread_id, call_id)}".encode() for call_id in call_ids}
+    wanted = {f"{MARKER}={marker(home, thread_id, call_id)}".encode() for call_id in call_ids}
     ended = 0
     for directory in _PROC.iterdir():
         if directory.name.isdigit() and int(directory.name) != os.getpid() and _carries(directory, wanted):

@@ -109,7 +109,7 @@ async def _open(
         history = (await graph.aget_state(config)).values.get("history", [])
         # A command that only reads has no row of its own, but may run for hours all the same.
         running = effect_log.open_calls() | (unanswered_calls(history) - effect_log.finished_calls())
-        await asyncio.to_thread(end_leftovers, opening.thread_id, running)
+        await asyncio.to_thread(end_leftovers, home, opening.thread_id, running)
         parts = Parts(home, model, tools, journal, effect_log, ledger, history, row)
         context = build_context(opening, parts)
         journal.update_thread(model=opening.model_id, max_cost_usd=max_cost_usd)

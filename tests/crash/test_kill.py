@@ -130,3 +130,22 @@ def _change(database: Path, statement: str) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(statement)
         connection.commit()
+
+
+def test_a_resume_ends_nothing_of_a_thread_of_the_same_name_in_another_home(
+    tmp_path: Path, warm: Warm
+) -> None:
+    def script(scenario: Scenario) -> Script:
+        wait = f"while [ ! -e {scenario.folder}/go ]; do sleep 0.02; done"
+        return Script([Step(tool_calls=[scenario.effect("E1", wait)]), FINAL], mode="by_turns")
+
+    with Scenario(tmp_path / "a", warm, script) as one, Scenario(tmp_path / "b", warm, script) as other:
+        first, second = (each.run("-m", MODELS["openai"], "-t", THREAD, PROMPT) for each in (one, other))
+        assert first.until(lambda: one.marked() == ["E1"])
+        assert second.until(lambda: other.marked() == ["E1"])
+        first.kill()
+        assert one.run("-r", THREAD).wait() == 0
+        (other.folder / "go").touch()
+        assert second.wait() == 0
+        (output,) = [event["data"] for event in second.events if event["event"] == "tool_output"]
+        assert output["success"] is True
