@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
+from .fuse import VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -132,9 +134,10 @@ class Cold:
         ulimits = "".join(f"ulimit -f {value // 1024}; " for value in (limits or {}).values())
         shell = ["/bin/bash", "-c", f'{ulimits}exec "$@"', "bash"] if ulimits else []
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read until the run is forgotten
+        fused = {"PYTHONPATH": str(Path(__file__).parent / "cold")} if VARIABLE in env else {}
         process = subprocess.Popen(
             [*shell, str(CONSOLE_SCRIPT), *arguments],
-            cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+            cwd=cwd, env={**env, **fused}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
             start_new_session=True,
         )  # fmt: skip
         assert process.stdout is not None
