@@ -26,6 +26,7 @@ INEFFECTIVE: dict[str, str] = {
     "heartbeat_interval_s": "every step is stored as it happens",
     "auto_file_upload": "the tool it was for is gone",
     "confirm_cpu_jobs": "jobs are not submitted yet",
+    "headless_max_cost_usd": "jobs and sandboxes are not started yet",
     "tool_runtime": "tools run on this machine only, for now",
 }
 """Settings that are accepted for the sake of existing files but change nothing, and why."""

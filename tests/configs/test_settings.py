@@ -200,6 +200,11 @@ def test_keys_without_effect_are_accepted_and_listed(place: Place) -> None:
     assert set(INEFFECTIVE) < set(Settings.model_fields)
 
 
+def test_the_cap_over_jobs_is_said_to_cap_nothing_while_there_are_no_jobs(place: Place) -> None:
+    place.personal.write_text('{"headless_max_cost_usd": 5}')
+    assert place.load().ineffective == ["headless_max_cost_usd"]
+
+
 class TestProject:
     """What a repository's own file may do."""
 
