@@ -12,6 +12,7 @@ from ..configs.notes import note
 from ..graphs.state import AgentContext, AgentState, AgentUpdate, Entry, Guard
 from ..tools.base import ToolResult
 from ._entries import calls_of, last_calls, note_entry, result_entry, results_after, text_of
+from ._telling import tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,11 +165,7 @@ def _refuse(
         refusal = note("repeat_refused", tool=call["function"]["name"], count=repeated.times, result=text)
         result = ToolResult(refusal, ok=False, details={"repeats": text})
         entry = result_entry(call, result, context.blobs, status="loop")
-        context.emit(
-            "tool_output",
-            {"tool": call["function"]["name"], "tool_call_id": call["id"], "output": text_of(entry)[:2048],
-             "success": False, "entry_id": entry["id"]},
-        )  # fmt: skip
+        tell_result(call, entry, context.effects.attempt(call["id"]), context.emit)
         entries.append(entry)
     return entries
 

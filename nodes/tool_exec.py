@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import Runtime
@@ -12,16 +10,14 @@ from ..configs.notes import note
 from ..errors import ToolError
 from ..graphs.state import AgentContext, AgentUpdate, EffectRecord, Entry, ToolTask
 from ..tools.base import ToolResult
-from ._entries import result_entry, text_of
+from ._entries import result_entry
+from ._telling import tell_result, tell_start
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..tools.base import ToolContext
     from ..tools.registry import ParsedCall
-
-HEAD_CHARS = 2048
-"""How much of a result an event carries; the whole stands in the history."""
 
 
 async def tool_exec(state: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpdate:
@@ -33,11 +29,9 @@ async def tool_exec(state: ToolTask, runtime: Runtime[AgentContext]) -> AgentUpd
         if decision["decision"] == "run":
             entry = await _run(call, context)
         else:
-            if decision["decision"] == "malformed":
-                _announce(call, {}, 1, context)
             result = ToolResult(decision["reason"], ok=False)
             entry = result_entry(call, result, context.blobs, status=decision["decision"])
-            _report(call, entry, 1, context)
+            tell_result(call, entry, context.effects.attempt(call["id"]), context.emit)
     finally:
         context.gate.open(call["id"])
     return {"history": [entry]}
@@ -50,21 +44,21 @@ async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
         parsed = context.tools.parse(call["function"]["name"], call["function"]["arguments"])
     except ToolError as error:  # it was valid when it was decided on: this run has other tools
         entry = result_entry(call, ToolResult(str(error), ok=False), context.blobs, status="malformed")
-        _report(call, entry, attempt, context)
+        tell_result(call, entry, attempt, context.emit)
         return entry
     effect = context.tools.effect(parsed)
     log = _Log(call, context)
     tool_context = context.tool_context(call["id"], log)
     record = context.effects.find(call["id"], parsed.digest)
     if record and record["entry"]:
-        _report(call, record["entry"], attempt, context)
+        tell_result(call, record["entry"], attempt, context.emit)
         return record["entry"]
     if record:
         settled = await _recover(call, parsed, record, tool_context, context)
         if settled:
-            _report(call, settled, attempt, context)
+            tell_result(call, settled, attempt, context.emit)
             return settled
-    _announce(call, parsed.given, attempt, context)
+    tell_start(call, parsed.given, attempt, context.emit)
     if effect != "read":
         fingerprint = await _fingerprint(parsed, tool_context) or {}
         await context.effects.start(call["id"], parsed.digest, parsed.tool.name, effect, fingerprint)
@@ -74,7 +68,7 @@ async def _run(call: dict[str, Any], context: AgentContext) -> Entry:
         context.effects.remember(call["id"], entry)
     else:
         await context.effects.finish(call["id"], entry)
-    _report(call, entry, attempt, context)
+    tell_result(call, entry, attempt, context.emit)
     if "plan" in result.details:
         context.emit("plan_update", {"plan": result.details["plan"]})
     return entry
@@ -127,25 +121,3 @@ class _Log:
 
     def __call__(self, text: str) -> None:
         self._emit("tool_log", {**self._data, "log": text})
-
-
-def _announce(call: dict[str, Any], arguments: dict[str, Any], attempt: int, context: AgentContext) -> None:
-    data = {"tool": call["function"]["name"], "arguments": arguments, "tool_call_id": call["id"]}
-    context.emit("tool_call", data | ({"attempt": attempt} if attempt > 1 else {}))
-
-
-def _report(call: dict[str, Any], entry: Entry, attempt: int, context: AgentContext) -> None:
-    text = text_of(entry)
-    data = {
-        "tool": call["function"]["name"],
-        "tool_call_id": call["id"],
-        "output": text[:HEAD_CHARS],
-        "success": entry.get("ok", False),
-        "entry_id": entry["id"],
-    }
-    raw = json.dumps(entry["message"].get("content")).encode()
-    data |= {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-    for key in ("diff", "exit_code", "duration_s"):
-        if key in entry.get("details", {}):
-            data[key] = entry["details"][key]
-    context.emit("tool_output", data | ({"attempt": attempt} if attempt > 1 else {}))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.notes import note
 from ..nodes._entries import calls_of, last_calls, result_entry, results_after
+from ..nodes._telling import tell_result
 from ..tools.base import ToolResult
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def settle(
         if "status" in entry:
             state_change = {"tool_call_id": call["id"], "tool": call["function"]["name"], "state": why}
             emit("tool_state_change", state_change)
-        emit("tool_output", _reported(call, entry))
+        tell_result(call, entry, effect_log.attempt(call["id"]), emit)
         results.append(entry)
         missing.append(entry)
     saver.settling_node = "tool_exec"
@@ -92,13 +93,3 @@ def _settled(call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why
         return result_entry(call, ToolResult(text, ok=False), blobs, status="cancelled")
     text = note("outcome_unknown" if running else "abandoned", tool=tool)
     return result_entry(call, ToolResult(text, ok=False), blobs, status="unknown" if running else "abandoned")
-
-
-def _reported(call: dict[str, Any], entry: Entry) -> dict[str, Any]:
-    return {
-        "tool": call["function"]["name"],
-        "tool_call_id": call["id"],
-        "output": str(entry["message"]["content"])[:2048],
-        "success": entry.get("ok", False),
-        "entry_id": entry["id"],
-    }

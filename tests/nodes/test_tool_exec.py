@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from ml_intern.nodes.tool_exec import tool_exec
+from ml_intern.tests.bench.script import ToolCall
 from ml_intern.tests.threads.world import bash, call, calls
 from ml_intern.tools.base import Arguments, Tool, ToolContext, ToolResult
 from ml_intern.tools.registry import ToolRouter, default_tools
@@ -307,6 +308,48 @@ async def test_a_result_is_told_with_its_size_hash_and_a_head_of_2_kb(worlds: Wo
     assert (data["bytes"], data["sha256"]) == (len(raw), hashlib.sha256(raw).hexdigest())
     assert data["exit_code"] == 3
     assert data["success"] is False
+
+
+async def test_every_result_is_told_alike_and_only_a_call_that_starts_is_announced(worlds: Worlds) -> None:
+    same = bash("rm -rf /", "denied"), ToolCall("write", "{broken", "malformed"), bash("echo ran", "ran")
+    world = worlds(
+        calls(*same),
+        *[calls(bash("echo same")) for _ in range(4)],
+        calls(bash("sleep 60", "stopped")),
+        "Done.",
+    )
+    async with world.open() as thread:
+        turn = asyncio.create_task(thread.take())
+        await thread.until(lambda event: event.data.get("tool_call_id") == "stopped")
+        thread.session.interrupt("SIGINT")
+        await turn
+        results = {entry["id"]: entry for entry in await thread.history() if entry["kind"] == "result"}
+    statuses = {entry.get("status") for entry in results.values()}
+    assert {"refused", "malformed", "loop", "cancelled", None} <= statuses
+    told = thread.said("tool_output")
+    assert {data["entry_id"] for data in told} == results.keys()
+    for data in told:
+        entry = results[data["entry_id"]]
+        raw = json.dumps(entry["message"]["content"]).encode()
+        assert (data["bytes"], data["sha256"]) == (len(raw), hashlib.sha256(raw).hexdigest())
+        assert data["success"] is entry["ok"]
+    started = {data["tool_call_id"] for data in thread.said("tool_call")}
+    assert started == {
+        entry["call_id"] for entry in results.values() if entry.get("status") in (None, "cancelled")
+    }
+
+
+async def test_a_call_that_is_given_up_after_a_crash_says_which_attempt_that_was(worlds: Worlds) -> None:
+    world = worlds(calls(bash("sleep 60", "c1")), "Later.", mode="by_turns")
+    async with world.open() as thread:
+        turn = asyncio.create_task(thread.take())
+        await thread.until(lambda event: event.name == "tool_call")
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+    async with world.open() as thread:
+        await thread.take("Something else.")
+        (told,) = thread.said("tool_output")
+    assert (told["tool_call_id"], told["attempt"], "sha256" in told) == ("c1", 2, True)
 
 
 async def test_live_output_carries_the_call_it_belongs_to(worlds: Worlds) -> None:
