@@ -8,9 +8,10 @@ from ..configs.notes import note
 from ..nodes._entries import calls_of, last_calls, result_entry, results_after
 from ..nodes._telling import tell_result
 from ..tools.base import ToolResult
+from .questions import asked_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from langchain_core.runnables import RunnableConfig
     from langgraph.types import StateSnapshot
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .effects import EffectLog
 
 Why = str
-"""`cancelled` (the person stopped the run) or `abandoned` (something new was said instead of an answer)."""
+"""`cancelled` (the person stopped the run) or `abandoned` (the person went on with something new)."""
 
 
 async def settle(
@@ -46,13 +47,15 @@ async def settle(
         return []
     position, answer = found
     finished = results_after(history, position)
+    question = asked_by(state) or {"tools": []}
+    asked = {call["tool_call_id"] for call in question["tools"]}
     results: list[Entry] = []
     missing: list[Entry] = []
     for call in calls_of(answer):
         if call["id"] in finished:
             results.append(finished[call["id"]])
             continue
-        entry = effect_log.result(call["id"]) or _settled(call, effect_log, blobs, why)
+        entry = effect_log.result(call["id"]) or _settled(call, effect_log, blobs, why, asked)
         if effect_log.is_open(call["id"]):
             await effect_log.finish(call["id"], entry, unknown=why != "cancelled")
         if "status" in entry:
@@ -85,11 +88,17 @@ def unanswered_calls(history: Sequence[Entry]) -> set[str]:
     return {call["id"] for call in calls_of(found[1])} - results_after(history, found[0]).keys()
 
 
-def _settled(call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why) -> Entry:
+def _settled(
+    call: dict[str, Any], effect_log: EffectLog, blobs: Blobs, why: Why, asked: Collection[str]
+) -> Entry:
     tool = call["function"]["name"]
     running = effect_log.is_open(call["id"])
     if why == "cancelled":
         text = note("cancelled" if running else "cancelled_before_start", tool=tool)
         return result_entry(call, ToolResult(text, ok=False), blobs, status="cancelled")
-    text = note("outcome_unknown" if running else "abandoned", tool=tool)
-    return result_entry(call, ToolResult(text, ok=False), blobs, status="unknown" if running else "abandoned")
+    if running:
+        text = note("outcome_unknown", tool=tool)
+        return result_entry(call, ToolResult(text, ok=False), blobs, status="unknown")
+    # Nobody declined to answer what nobody was asked.
+    text = note("abandoned" if call["id"] in asked else "not_started", tool=tool)
+    return result_entry(call, ToolResult(text, ok=False), blobs, status="abandoned")

@@ -254,7 +254,9 @@ async def test_what_a_crash_left_half_done_is_settled_before_a_new_request(world
         first, second = [entry for entry in await thread.history() if entry["kind"] == "result"]
         assert first["status"] == "unknown"
         assert "It was not run again" in first["message"]["content"]
-        assert "no effect" in second["message"]["content"] or "not run" in second["message"]["content"]
+        assert second["status"] == "abandoned"
+        assert "has had no effect" in second["message"]["content"]
+        assert "answering" not in second["message"]["content"], "nobody was asked"
     assert not (world.work / "ran").exists()
 
 
