@@ -24,6 +24,7 @@ NoteName = Literal[
     "cancelled_before_start",  # tool
     "refused_by_person",  # tool
     "refused_with_feedback",  # tool, feedback
+    "approved_with_feedback",  # calls, feedback
     "refused_by_policy",  # tool, reason
     "abandoned",  # tool
     "malformed_call",  # tool

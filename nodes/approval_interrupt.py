@@ -12,7 +12,7 @@ from langgraph.types import Send, interrupt
 from ..configs.notes import note
 from ..errors import ToolError
 from ..graphs.state import AgentContext, AgentState, AgentUpdate, BatchCall
-from ._entries import calls_of, last_calls
+from ._entries import calls_of, last_calls, note_entry
 
 if TYPE_CHECKING:
     from ..graphs.state import Entry
@@ -27,12 +27,13 @@ async def approval_interrupt(state: AgentState, runtime: Runtime[AgentContext]) 
     """
     found = last_calls(state["history"])
     batch = _classify(found[1], runtime.context) if found else []
+    notes: list[Entry] = []
     waiting = [call for call in batch if call["decision"] == "ask"]
     if waiting and found:
         payload = _payload(found[1], waiting)
         mode = runtime.context.approval_mode
         if mode == "ask" or payload["payload_hash"] == runtime.context.answered_hash:
-            _apply(interrupt(payload), payload["payload_hash"], waiting)
+            notes = _apply(interrupt(payload), payload["payload_hash"], waiting)
         else:
             for call in waiting:
                 call["decision"] = "run" if mode == "auto" else "refused"
@@ -41,7 +42,8 @@ async def approval_interrupt(state: AgentState, runtime: Runtime[AgentContext]) 
                     if mode == "auto"
                     else note("refused_unattended", tool=call["tool"], reason=call["reason"])
                 )
-    return {"batch": _order(batch)}
+    update: AgentUpdate = {"batch": _order(batch)}
+    return {**update, "history": notes} if notes else update
 
 
 def send_calls(state: AgentState) -> list[Send]:
@@ -105,25 +107,35 @@ def _payload(answer: Entry, waiting: list[dict[str, Any]]) -> dict[str, Any]:
     return {"tools": tools, "count": len(tools), "payload_hash": digest}
 
 
-def _apply(answer: Any, payload_hash: str, waiting: list[dict[str, Any]]) -> None:
-    """Take the person's answer; a call that it does not decide on is refused."""
+def _apply(answer: Any, payload_hash: str, waiting: list[dict[str, Any]]) -> list[Entry]:
+    """Take the person's answer; a call that it does not decide on is refused.
+
+    Returns notes with what the person said to calls that do run: their results leave no room for it.
+    """
     if not isinstance(answer, dict) or answer.get("payload_hash") != payload_hash:
         # The rules changed between question and answer; nothing runs that was not shown.
         for call in waiting:
             text = note("refused_unattended", tool=call["tool"], reason=STALE)
             call |= {"decision": "refused", "reason": text}
-        return
+        return []
+    said: dict[str, list[str]] = {}
     decisions = answer.get("decisions") or {}
     for call in waiting:
         decision = decisions.get(call["call_id"]) or {}
+        feedback = decision.get("feedback") or ""
         if decision.get("approved") is True:
             call |= {"decision": "run", "reason": ""}
+            if feedback:
+                said.setdefault(feedback, []).append(f"call {call['index'] + 1} ({call['tool']})")
         else:
-            feedback = decision.get("feedback") or ""
             text = note("refused_by_person", tool=call["tool"])
             if feedback:
                 text = note("refused_with_feedback", tool=call["tool"], feedback=feedback)
             call |= {"decision": "refused", "reason": text}
+    return [
+        note_entry("approved", note("approved_with_feedback", calls=calls, feedback=feedback))
+        for feedback, calls in said.items()
+    ]
 
 
 def _order(batch: list[dict[str, Any]]) -> list[BatchCall]:

@@ -74,6 +74,19 @@ async def test_a_refusal_and_what_the_person_said_reach_the_model(worlds: Worlds
     assert not (world.work / "build").exists()
 
 
+async def test_what_the_person_said_with_a_yes_reaches_the_model_once_after_the_results(
+    worlds: Worlds,
+) -> None:
+    world = worlds(calls(bash("echo plain"), bash(RISKY), bash("rm -rf two && echo two")), "Done.")
+    async with world.open(approval_mode="ask") as thread:
+        await thread.take()
+        assert (await thread.answer(True, True, feedback="Keep a copy next time!")).name == "turn_complete"
+    assert [text.split()[0] for text in results(world)] == ["plain", "gone", "two"]
+    (said,) = [text for m in world.messages() if "Keep a copy" in (text := str(m.get("content")))]
+    assert "approved call 2 (bash); call 3 (bash), and said: Keep a copy next time!" in said
+    assert world.messages()[-1]["content"] == said
+
+
 async def test_an_answer_decides_on_each_call_alone_and_silence_is_no(worlds: Worlds) -> None:
     world = worlds(calls(bash("rm -r a"), bash("rm -r b"), bash("rm -r c")), "Done.")
     for name in "abc":
