@@ -223,7 +223,7 @@ def approve_command(
     yes: Annotated[
         bool | None, typer.Option("--yes/--no", help="The answer, for every waiting call.")
     ] = None,
-    feedback: Annotated[str, typer.Option("--feedback", help="What the model is told with a no.")] = "",
+    feedback: Annotated[str, typer.Option("--feedback", help="What the model is told with the answer.")] = "",
     output: Output = "text",
 ) -> int:
     """Answer a waiting approval, from any terminal."""
