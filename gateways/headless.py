@@ -140,7 +140,8 @@ def closing_lines(outcome: Outcome) -> list[str]:
     if outcome.status == "error":
         return [f"Error: {outcome.error or 'the run failed'}"]
     if outcome.status == "limit":
-        return [f"Stopped: {outcome.error or 'a limit was reached'}{resume}"]
+        # What says which limit it was names the way on by itself.
+        return [f"Stopped: {outcome.error or f'a limit was reached{resume}'}"]
     if outcome.status == "interrupted":
         return [f"Interrupted{': ' + outcome.error if outcome.error else ''}{resume}"]
     if outcome.status == "waiting":

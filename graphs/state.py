@@ -234,8 +234,8 @@ class Budget(Protocol):
     def record_model(self, kind: str, reply: Reply) -> None:
         """Book one model call."""
 
-    def exhausted(self) -> str | None:
-        """One line that says the cap is reached, or None."""
+    def exhausted(self, *, free: bool = False) -> str | None:
+        """One line that says the cap is reached, or None; `free`: the next call costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ..graphs.state import (
     new_entry,
     new_window,
 )
+from ..llm.catalogue import FREE
 from ..llm.tokens import calibrate, estimate_message
 from ._booking import book_call
 from ._entries import current_plan, current_stamps
@@ -89,7 +90,7 @@ def _limit_reached(state: AgentState, context: AgentContext) -> StopReason | Non
     limit = context.limits.max_iterations
     if 0 <= limit <= state["turn"]["iterations"] - context.limits.iterations_base:
         return "iterations"
-    return "cost" if context.budget.exhausted() else None
+    return "cost" if context.budget.exhausted(free=context.model.price == FREE) else None
 
 
 async def _summarise(entries: list[Entry], target_tokens: int, context: AgentContext) -> str:

@@ -82,8 +82,14 @@ class Ledger:
         found: dict[str, Any] = {"tokens": sum(tokens)} if tokens else {}
         return found | ({"usd": sum(usd)} if calls and len(usd) == len(calls) else {})
 
-    def exhausted(self) -> str | None:
-        """One line that says the cap is reached, or None."""
+    def exhausted(self, *, free: bool = False) -> str | None:
+        """One line that says the cap is reached, or None.
+
+        Args:
+            free: The next call costs nothing; then a cap that nothing was spent of still holds, 0 too.
+        """
         if self.max_cost_usd is None or self.cost_usd < self.max_cost_usd:
+            return None
+        if free and self.cost_usd == 0:
             return None
         return f"the cost cap of ${self.max_cost_usd:.2f} is reached (${self.cost_usd:.4f} spent)"

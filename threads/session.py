@@ -280,16 +280,18 @@ class Session:
     def _limit(self, kind: str) -> dict[str, Any]:
         if kind == "cost":
             cap = self.ledger.max_cost_usd
-            text = f"{self.ledger.exhausted()}; go on with -r --max-cost HIGHER"
+            text = f"{self.ledger.exhausted()}; go on with: ml-intern -r {self.thread_id} --max-cost HIGHER"
             return {"kind": kind, "limit": cap, "message": text}
         if kind == "repetition":
             return {
                 "kind": kind,
                 "limit": None,
-                "message": "the model kept repeating the same calls; go on with -r",
+                "message": "the model kept repeating the same calls; "
+                f"go on with: ml-intern -r {self.thread_id}",
             }
         limit = self.context.limits.max_iterations
-        return {"kind": kind, "limit": limit, "message": f"{limit} model calls were made; go on with -r"}
+        text = f"{limit} model calls were made; go on with: ml-intern -r {self.thread_id}"
+        return {"kind": kind, "limit": limit, "message": text}
 
     def _completed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         history = values.get("history", [])

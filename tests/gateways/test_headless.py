@@ -75,8 +75,8 @@ def test_quiet_says_nothing_unless_something_went_wrong() -> None:
     sink = TextSink(streams.out, streams.err, verbosity="quiet")
     for one in RUN:
         sink.event(one)
-    sink.close(Outcome("limit", "t1", "so far", error="300 iterations"))
-    assert streams.said == ("so far\n", "Stopped: 300 iterations; go on with: ml-intern -r t1\n")
+    sink.close(Outcome("limit", "t1", "so far"))
+    assert streams.said == ("so far\n", "Stopped: a limit was reached; go on with: ml-intern -r t1\n")
 
 
 def test_verbose_shows_what_tools_and_model_said() -> None:
@@ -96,6 +96,10 @@ def test_verbose_shows_what_tools_and_model_said() -> None:
     ("outcome", "said"),
     [
         (Outcome("error", None, error="no model"), "Error: no model\n"),
+        (
+            Outcome("limit", "t1", error="the cap is reached; go on with: ml-intern -r t1 --max-cost HIGHER"),
+            "Stopped: the cap is reached; go on with: ml-intern -r t1 --max-cost HIGHER\n",
+        ),
         (Outcome("interrupted", "t1"), "Interrupted; go on with: ml-intern -r t1\n"),
         (Outcome("interrupted", None, error="SIGTERM"), "Interrupted: SIGTERM\n"),
         (

@@ -95,6 +95,26 @@ async def test_a_model_on_this_machine_costs_nothing(worlds: Worlds) -> None:
     assert spent(world) == [("model", 0.0)]
 
 
+async def test_a_cap_of_nothing_lets_a_free_model_work_and_no_other(worlds: Worlds) -> None:
+    free = worlds(Step(tool_calls=[bash("true")], usage=USAGE), "Done.")
+    async with free.open(max_cost=0) as thread:
+        assert (await thread.take()).data.get("final_response") == "Done."
+    dear_one = worlds(*dear(1))
+    async with dear_one.open(max_cost=0, **PRICED) as thread:
+        end = await thread.take()
+        assert (end.name, end.data["kind"]) == ("limit_reached", "cost")
+    assert dear_one.server.requests == []
+
+
+async def test_what_was_spent_counts_for_a_free_model_too(worlds: Worlds) -> None:
+    world = worlds(*dear(5))
+    async with world.open(max_cost=0.5, **PRICED) as thread:
+        assert (await thread.take()).name == "limit_reached"
+    async with world.open(model_id="vllm/scripted") as thread:
+        assert (await thread.take("And for free?")).data["kind"] == "cost"
+    assert len(world.server.requests) == 1
+
+
 async def test_a_summary_is_paid_for_too(worlds: Worlds) -> None:
     summary = Track([Step("Gist.", usage=USAGE)], contains="about to be replaced by your summary")
     world = worlds(*[Step("word " * 4_000)] * 3, tracks=[summary], model_id="openai/gpt-x")
