@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from .schema import UNLIMITED
+from .secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ MAY_SET = frozenset(
 """Keys a project file is heard on; of `policy` only `deny` and `ask`."""
 
 _STRICTNESS: dict[str | None, int] = {None: 0, "auto": 0, "ask": 1, "deny": 2}
-_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def repository_root(cwd: Path) -> Path:
@@ -43,7 +42,7 @@ def project_file(cwd: Path) -> Path | None:
 
 def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
     """The variables a project file may read by `${…}`: a model name must not carry a key away."""
-    return {name: value for name, value in env.items() if not _SECRET_NAME.search(name)}
+    return {name: value for name, value in env.items() if not is_secret(name, value)}
 
 
 def heard(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

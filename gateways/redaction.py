@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..configs.secret_names import is_secret
 from .streams import without_surrogates
 
 if TYPE_CHECKING:
@@ -15,19 +16,12 @@ if TYPE_CHECKING:
 
 MARK = "[REDACTED]"
 
-SECRET_VARIABLE = re.compile(
-    r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|ACCESS_KEY_ID)$|APIKEY$",
-    re.IGNORECASE,
-)
-"""Names of environment variables whose values are secrets."""
-
-_SECRET_NAME = re.compile(
+_SECRET_IN_CODE = re.compile(
     r"(?i:(?:api|secret|access|private|auth)[_-]?key(?:[_-]id)?$)"
     r"|(?i:(?:api|auth|access|refresh|session|bearer|bot|app|hf|hub|github)[_-]?token$)"
     r"|(?i:(?:secret|password|passwd|passphrase)$)"
-    r"|^[A-Z][A-Z0-9_]*_(?:TOKEN|KEY|CREDENTIALS?)$"
 )
-"""Names that promise a secret also in code and data, where `pad_token` and `primary_key` are none."""
+"""Lower-case names that promise a secret in code and data, where `pad_token` and `primary_key` are none."""
 
 _SHORTEST = 8
 """Shorter values are words like `test` or `none`; replacing them would mangle ordinary text."""
@@ -68,12 +62,12 @@ _ASSIGNED = re.compile(
 )
 _OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w\-+/=.~!@#%^&*]+")
 _CODE = re.compile(r"^[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]\w*)+$|[(\[{$<]")
-_PASSWORD_NAME = re.compile(r"PASSW|PASSPHRASE", re.IGNORECASE)
+_PASSWORD_NAME = re.compile(r"PASSW|PASSPHRASE|_PASS$|_PWD$", re.IGNORECASE)
 
 
 def secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of the variables whose names say that they are secret, longest first."""
-    found = {value.strip() for name, value in env.items() if SECRET_VARIABLE.search(name)}
+    """Values of the variables that hold secrets, longest first."""
+    found = {value.strip() for name, value in env.items() if is_secret(name, value)}
     # Some such variables hold the path of a key file, which is no secret.
     kept = (value for value in found if len(value) >= _SHORTEST and not value.startswith(("/", "~")))
     return tuple(sorted(kept, key=len, reverse=True))
@@ -122,13 +116,13 @@ def redact_data(value: Any, secrets: Iterable[str] = ()) -> Any:
 
 
 def _under(key: str, value: Any, secrets: tuple[str, ...]) -> Any:
-    if isinstance(value, str) and _is_secret(key, value):
+    if isinstance(value, str) and _promises_secret(key, value):
         return MARK
     return redact_data(value, secrets)
 
 
-def _is_secret(name: str, value: str) -> bool:
-    if not _SECRET_NAME.search(name) or value == MARK:
+def _promises_secret(name: str, value: str) -> bool:
+    if value == MARK or not (_SECRET_IN_CODE.search(name) or (name.isupper() and is_secret(name))):
         return False
     if _PASSWORD_NAME.search(name):
         return len(value) >= _SHORTEST and _CODE.search(value) is None
@@ -139,6 +133,6 @@ def _assignment(match: re.Match[str]) -> str:
     name, quoted, bare = match["name"], match["quoted"], match["bare"]
     whole: str = match.group()
     if quoted is not None:
-        return whole.replace(quoted, MARK) if _is_secret(name, quoted) else whole
+        return whole.replace(quoted, MARK) if _promises_secret(name, quoted) else whole
     # Unquoted values are secrets in a shell or an .env file, where names are upper case; else they are code.
-    return whole.replace(bare, MARK) if name.isupper() and _is_secret(name, bare) else whole
+    return whole.replace(bare, MARK) if name.isupper() and _promises_secret(name, bare) else whole

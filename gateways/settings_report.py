@@ -13,6 +13,7 @@ from ..configs.env_file import effective_environment
 from ..configs.home import user_config_dir, user_home
 from ..configs.project import project_file
 from ..configs.schema import INEFFECTIVE
+from ..configs.secret_names import is_secret
 from ..configs.settings import CONFIG_NAME, load_settings
 from ..errors import UserError
 from .redaction import MARK, redact_data, secret_values
@@ -26,11 +27,7 @@ Output = Literal["text", "json"]
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 _TEMPLATE = _CONFIGS / "user_config.json"
-_SECRET_KEY = re.compile(
-    r"token|secret|passw|passphrase|api[-_]?key|access[-_]?key|authori[sz]ation|cookie|credential|webhook",
-    re.IGNORECASE,
-)
-_URL_SECRET = re.compile(r"([?&][^=&#\s]*(?:token|key|secret|sig)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
+_QUERY = re.compile(r"([?&])([^=&#\s]+)=([^&#\s]+)")
 _VALUE_CHARS = 60
 
 
@@ -140,12 +137,19 @@ def without_secrets(value: Any, key: str = "") -> Any:
         return [without_secrets(item, flag) for flag, item in zip(before, value, strict=False)]
     if not isinstance(value, str) or not value:
         return value
-    if _SECRET_KEY.search(key):
+    if is_secret(key):
         return MARK
     flag, equals, _ = value.partition("=")
-    if equals and flag.startswith("-") and _SECRET_KEY.search(flag):
+    if equals and flag.startswith("-") and is_secret(flag):
         return f"{flag}={MARK}"
-    return _URL_SECRET.sub(rf"\1{MARK}", value)
+    return _QUERY.sub(_parameter, value)
+
+
+def _parameter(match: re.Match[str]) -> str:
+    before, name, _ = match.groups()
+    # The signature of an address opens what it points to.
+    secret = is_secret(name) or name.lower().endswith(("sig", "signature"))
+    return f"{before}{name}={MARK}" if secret else match.group()
 
 
 def _is_flag(item: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.home import user_home
 from ..configs.prompting import agents_files, system_prompt
+from ..configs.secret_names import is_secret
 from ..graphs.state import AgentContext, Gate, Limits
 from ..llm.client import ModelClient
 from ..nodes._entries import calls_of, current_stamps
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from .effects import EffectLog
     from .journal import Journal
     from .opening import Opening
-
-_SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|_PAT)(_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +103,8 @@ def write_system_prompt(opening: Opening, tool_names: Sequence[str]) -> str:
 
 
 def child_environment(env: Mapping[str, str], granted: Sequence[str] = ()) -> dict[str, str]:
-    """Environment of shell commands: ours without anything whose name says secret, unless granted."""
-    return {name: value for name, value in env.items() if name in granted or not _SECRET_NAME.search(name)}
+    """Environment of shell commands: ours without secrets, by name or value, unless granted."""
+    return {name: value for name, value in env.items() if name in granted or not is_secret(name, value)}
 
 
 def _tool_contexts(opening: Opening, parts: Parts) -> Callable[[str, Callable[[str], None]], ToolContext]:

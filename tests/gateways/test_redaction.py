@@ -112,6 +112,20 @@ def test_the_values_of_secret_variables_are_removed_in_every_spelling() -> None:
     assert redact("abc visible! /home/me/.ssh/id", secrets) == "abc visible! /home/me/.ssh/id"
 
 
+def test_secrets_of_every_kind_of_variable_are_known_and_places_are_not() -> None:
+    env = {
+        "SESSION_COOKIE": "cookie-of-mine",
+        "DATABASE_URL": "postgres://ann:hunter2@db/x",
+        "MYSQL_PWD": "word-of-mine",
+        "SSH_AUTH_SOCK": "/run/user/1000/agent",
+        "OLDPWD": "elsewhere-1",
+        "MAX_NEW_TOKENS": "123456789",
+    }
+    assert secret_values(env) == ("postgres://ann:hunter2@db/x", "cookie-of-mine", "word-of-mine")
+    assert redact("MYSQL_PWD=correct-horse X_COOKIE=" + HEX) == f"MYSQL_PWD={MARK} X_COOKIE={MARK}"
+    assert redact("OLDPWD=/home/ann/work1") == "OLDPWD=/home/ann/work1"
+
+
 @pytest.mark.parametrize(
     "piece",
     ["a-", "sk-", "-eyJ", "x: ", 'k="', "password ", "://a:", "hf_", "-----BEGIN A", "bearer ", '\\"', "A_"],

@@ -60,7 +60,8 @@ def test_no_secret_of_a_server_or_a_destination_is_shown(
         },
         "two": {
             "url": "https://u:s3cret-d@x.test/mcp?key=s3cret-e",
-            "headers": {"Authorization": "s3cret-f"},
+            "headers": {"Authorization": "s3cret-f", "X-Auth": "s3cret-h"},
+            "sse": "https://x.test/sse?X-Amz-Signature=s3cret-g",
         },
     }
     destinations = {"team": {"kind": "slack", "token": "${SLACK_TOKEN}", "channel": "#ml"}}
@@ -77,7 +78,13 @@ def test_no_secret_of_a_server_or_a_destination_is_shown(
 
 
 def test_what_is_no_secret_is_left() -> None:
-    value = {"compact_at_tokens": 5, "x": ["-v", "a"], "y": None}
+    value = {
+        "compact_at_tokens": 5,
+        "x": ["-v", "a", "--tokenizer", "b"],
+        "y": None,
+        "tokenizer": "bert",
+        "z": "https://x.test/?page=2",
+    }
     assert without_secrets(value) == value
 
 
