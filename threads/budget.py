@@ -10,10 +10,15 @@ from ..events import now
 from .tables import spend, threads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from ..llm.reply import Reply
     from .store import Store
+
+Billed = tuple[int | None, float | None]
+"""Tokens and USD of one model call; None where the provider did not say."""
 
 
 class Ledger:
@@ -39,7 +44,7 @@ class Ledger:
         self.unpriced_calls: int = row["unpriced_calls"]
         self.run_cost_usd = 0.0
         self.run_unpriced_calls = 0
-        self._step_calls: list[tuple[int | None, float | None]] = []
+        self._step_calls: list[Billed] = []
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cache_read_tokens": 0}
 
     def record_model(self, kind: str, reply: Reply) -> None:
@@ -77,10 +82,11 @@ class Ledger:
     def of_step(self) -> dict[str, Any]:
         """What the model calls since the last step took, as its row has it; None is not known."""
         calls, self._step_calls = self._step_calls, []
-        tokens = [count for count, _ in calls if count is not None]
-        usd = [amount for _, amount in calls if amount is not None]
-        found: dict[str, Any] = {"tokens": sum(tokens)} if tokens else {}
-        return found | ({"usd": sum(usd)} if calls and len(usd) == len(calls) else {})
+        return step_totals(calls)
+
+    def carry(self, calls: Sequence[Billed]) -> None:
+        """Count calls of an earlier run, which ended before their step, to the next step."""
+        self._step_calls = [*calls, *self._step_calls]
 
     def exhausted(self, *, free: bool = False) -> str | None:
         """One line that says the cap is reached, or None.
@@ -93,3 +99,11 @@ class Ledger:
         if free and self.cost_usd == 0:
             return None
         return f"the cost cap of ${self.max_cost_usd:.2f} is reached (${self.cost_usd:.4f} spent)"
+
+
+def step_totals(calls: Sequence[Billed]) -> dict[str, Any]:
+    """Columns of a step row for what its model calls took: `tokens`, and `usd` when every price is known."""
+    tokens = [count for count, _ in calls if count is not None]
+    usd = [amount for _, amount in calls if amount is not None]
+    found: dict[str, Any] = {"tokens": sum(tokens)} if tokens else {}
+    return found | ({"usd": sum(usd)} if calls and len(usd) == len(calls) else {})

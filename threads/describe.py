@@ -13,12 +13,10 @@ LINE_CHARS = 100
 
 
 class Step(NamedTuple):
-    """Columns of a step row."""
+    """Columns of a step row that tell what was done; what it took is in the books."""
 
     node: str
     what: str
-    tokens: int | None = None
-    usd: float | None = None
 
 
 def describe(
@@ -39,7 +37,7 @@ def describe(
             else:
                 values[channel] = value
     name = node or min(nodes)
-    return Step(name, _what(name, [*entries.values()], values), _tokens(name, [*entries.values()]))
+    return Step(name, _what(name, [*entries.values()], values))
 
 
 def _node_of(task_path: str) -> str:
@@ -74,10 +72,6 @@ def _spoken(entry: dict[str, Any]) -> str:
 def _result(entry: dict[str, Any]) -> str:
     outcome = entry.get("status") or ("ok" if entry.get("ok") else "failed")
     return f"{entry['message'].get('name', 'note')}: {outcome}"
-
-
-def _tokens(node: str, entries: Sequence[dict[str, Any]]) -> int | None:
-    return sum(entry["tokens"] for entry in entries) if node == "llm_call" and entries else None
 
 
 def _line(text: str) -> str:

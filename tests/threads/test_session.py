@@ -367,7 +367,7 @@ async def test_a_step_tells_what_its_model_call_took(worlds: Worlds) -> None:
     steps = world.steps()
     assert [(row["tokens"], row["usd"]) for row in steps if row["node"] == "llm_call"] == [
         (1_000, pytest.approx(0.001)),
-        (pytest.approx(5, abs=3), None),
+        (None, None),
     ]
     assert all(row["tokens"] is row["usd"] is None for row in steps if row["node"] != "llm_call")
 
@@ -378,18 +378,3 @@ async def test_a_settled_batch_is_one_step_with_every_result_once(worlds: Worlds
         await interrupted(thread, "Go.", "tool_call", tool_call_id="c2")
     (step,) = [row for row in world.steps() if row["node"] == "tool_exec"]
     assert step["what"] == "bash: ok; bash: cancelled"
-
-
-async def test_steps_that_a_crash_left_out_are_numbered_when_the_thread_is_opened(worlds: Worlds) -> None:
-    world = worlds(calls(bash("echo x")), "Done.")
-    async with world.open() as thread:
-        await thread.take()
-    whole = world.steps()
-    async with aiosqlite.connect(world.home / DATABASE_NAME) as connection:
-        await connection.execute("DELETE FROM steps WHERE step > 3")
-        await connection.commit()
-    async with world.open():
-        pass
-    healed = world.steps()
-    keys = ("step", "checkpoint_id", "node", "what")
-    assert [[row[key] for key in keys] for row in healed] == [[row[key] for key in keys] for row in whole]
