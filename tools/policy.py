@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import UserError
 from .commands import Command, Unparsable, parse
+from .process_files import holds_environment, is_environment, names_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Action = Literal["deny", "ask", "allow"]
-Where = Literal["outside", "protected", "secret", "root_or_home"]
+Where = Literal["outside", "protected", "secret", "root_or_home", "environment"]
 
 PACKAGED = Path(__file__).parent.parent / "configs" / "policy.json"
 
@@ -48,6 +49,7 @@ _WRAPPERS = frozenset(
     }
     | {"stdbuf", "setsid", "find", "parallel", "chroot", "watch", "strace"}
 )
+_SEARCHES = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack"})
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "eval", "source", "."})
 _SECRET = re.compile(
     r"(^|/)(\.env(\.(?!example$|sample$|template$|dist$)[\w-]+)?|\.netrc|\.pypirc|\.git-credentials|credentials\.json"
@@ -164,10 +166,10 @@ def evaluate(
         state_dir: `ML_INTERN_HOME`, whose files are ours alone.
     """
     call = _Call(name, arguments, cwd, home, state_dir)
-    if call.unparsable:
-        return Decision("ask", "unparsable", f"the command is not understood ({call.unparsable})")
     table = packaged_rules() if rules is None else rules
     for action in _ORDER:
+        if call.unparsable and action == "ask":
+            return Decision("ask", "unparsable", f"the command is not understood ({call.unparsable})")
         for rule in table:
             if rule.action == action and fnmatchcase(name, rule.tool) and call.falls_under(rule):
                 return Decision(action, rule.name, rule.reason)
@@ -193,7 +195,7 @@ class _Call:
         self, name: str, arguments: Mapping[str, Any], cwd: Path, home: Path, state_dir: Path | None
     ) -> None:
         self.unparsable = ""
-        self._cwd, self._home, self._state_dir = cwd, home, state_dir
+        self._name, self._cwd, self._home, self._state_dir = name, cwd, home, state_dir
         self._texts = {key: _text(value) for key, value in arguments.items()}
         self._views: list[_View] = []
         if name != "bash":
@@ -205,6 +207,7 @@ class _Call:
             self._take(parse(self._texts.get("command", "")))
         except (Unparsable, RecursionError) as error:
             self.unparsable = str(error) or "nested too deeply"
+            self._views = [_View(self._texts.get("command", ""), [], [], self._cwd)]
 
     def _cd(self, path: str) -> Path:
         return self._cwd / self._expand(path)
@@ -248,8 +251,25 @@ class _Call:
             return False
         if rule.where is None:
             return True
+        if rule.where == "environment":
+            return self._reads_environment(view)
         paths = view.outputs if rule.where in {"outside", "protected"} else view.paths
         return any(self._is(path, rule.where, view.cwd) for path in paths)
+
+    def _reads_environment(self, view: _View) -> bool:
+        if view.command is not None and any(
+            # As it was typed, and without the quotes of the shell.
+            names_environment(text)
+            for text in (self._texts.get("command", ""), view.command)
+        ):
+            return True
+        searches = (self._name if view.command is None else view.command.partition(" ")[0]) in _SEARCHES
+        for path in view.paths:
+            written = os.path.normpath(view.cwd / self._expand(path.replace("\0", "")))
+            forms = (written, os.path.realpath(written))
+            if any(is_environment(form) or (searches and holds_environment(form)) for form in forms):
+                return True
+        return False
 
     def _expand(self, path: str) -> str:
         for mark in ("~", "$HOME", "${HOME}"):

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ml_intern.errors import UserError
 from ml_intern.tools.policy import Decision, evaluate, packaged_rules, rules_of
+from ml_intern.tools.process_files import names_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Judge = Callable[..., Decision]
 
@@ -62,6 +64,27 @@ def test_names_of_rules_are_unique() -> None:
         ("tee -a ~/.ssh/authorized_keys", "protected-output"),
         ("cp x ~/.aws/credentials", "protected-output"),
         ("rm ~/state/ml-intern.db", "protected-output"),
+        ("tr '\\0' '\\n' < /proc/$PPID/environ", "process-environment"),
+        ("cat /proc/self/environ", "process-environment"),
+        ("cat /proc//1/task/1/environ", "process-environment"),
+        ("cat /pr'oc'/1/envi\\ron", "process-environment"),
+        ("cat /proc/*/env*", "process-environment"),
+        ("cat /proc/1/{environ,stat}", "process-environment"),
+        ("strings -n 3 /proc/${PPID}/environ | grep KEY", "process-environment"),
+        ("xargs -0 -n1 < /proc/1/environ", "process-environment"),
+        ("echo $(</proc/$PPID/environ)", "process-environment"),
+        ("dd if=/proc/1/environ", "process-environment"),
+        ("cd /proc/$PPID && cat environ", "process-environment"),
+        ("cd /proc; cat $PPID/environ", "process-environment"),
+        ("cat ../../../../../../../../../../proc/1/environ", "process-environment"),
+        ("for p in /proc/[0-9]*; do cat $p/environ; done", "process-environment"),
+        ("find /proc/1 -name environ -exec cat {} +", "process-environment"),
+        ("grep -az KEY -r /proc/$PPID", "process-environment"),
+        ("""python -c 'print(open("/proc/%d/environ" % 1).read())'""", "process-environment"),
+        ("""python -c 'print((Path("/proc") / pid / "environ").read_text())'""", "process-environment"),
+        ("python - <<'EOF'\nopen('/proc/1/environ')\nEOF", "process-environment"),
+        ("bash -c 'cat /proc/1/environ'", "process-environment"),
+        ("cat /proc/1/environ 'not closed", "process-environment"),
     ],
 )
 def test_commands_nobody_may_run(judge: Judge, command: str, rule: str) -> None:
@@ -236,3 +259,48 @@ def test_a_rule_that_is_not_understood_is_an_error_with_its_place(row: dict[str,
     with pytest.raises(UserError) as caught:
         rules_of([row], "mine.json")
     assert text in str(caught.value)
+
+
+def test_no_tool_reads_the_environment_of_a_process(judge: Judge, home: Path) -> None:
+    (home / "work" / "link").symlink_to("/proc/self/environ")
+    for call in (
+        {"tool": "read", "path": "/proc/self/environ"},
+        {"tool": "read", "path": "/proc/1/../1/environ"},
+        {"tool": "read", "path": "link"},
+        {"tool": "grep", "path": "/proc/1/environ", "pattern": "KEY"},
+        {"tool": "grep", "path": "/proc/self", "pattern": "KEY"},
+        {"tool": "bash", "command": "cat environ", "work_dir": "/proc/1"},
+    ):
+        decision = judge(**call)
+        assert (decision.action, decision.rule) == ("deny", "process-environment"), call
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat /proc/meminfo /proc/self/status",
+        "ls -d /proc/[0-9]*",
+        "ls -l /proc/self/fd/*",
+        "grep VmRSS /proc/self/status",
+        "python -c 'import os; print(os.environ, open(\"/proc/cpuinfo\").read())'",
+        "cat src/environ environ",
+        "grep -r environ src/proc",
+        "cat my/proc/x/environ",
+    ],
+)
+def test_the_rest_of_proc_may_be_read(judge: Judge, command: str) -> None:
+    assert judge("bash", command=command).action == "allow"
+
+
+def test_looking_for_environments_takes_no_quadratic_time() -> None:
+    before = time.process_time()
+    names_environment("/proc " * 50_000)
+    names_environment("/proc/" + "/environs" * 50_000)
+    assert time.process_time() - before < 10
+
+
+def test_a_command_nobody_understands_is_still_denied_by_its_text() -> None:
+    rules = rules_of([{"action": "deny", "tool": "bash", "match": {"command": "curl"}}], "test")
+    where = {"cwd": Path("/w"), "home": Path("/h"), "rules": rules}
+    assert evaluate("bash", {"command": "curl 'x"}, **where).action == "deny"
+    assert evaluate("bash", {"command": "wget 'x"}, **where).rule == "unparsable"
