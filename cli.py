@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,10 @@ TableOutput = Annotated[Literal["text", "json"], typer.Option("-o", "--output", 
 
 def main() -> None:
     """Entry point of `ml-intern`: run the command line, end with its exit code, never with a traceback."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Until a run has handlers of its own these end it as Ctrl-C does, unless they are ignored (nohup).
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     leave(_run_line(sys.argv[1:]))
 
 
@@ -156,10 +161,15 @@ def run_command(  # noqa: PLR0913, PLR0917 - one parameter an option, as Typer h
     verbose: Annotated[bool, typer.Option("--verbose")] = False,
 ) -> int:
     """Run one prompt, or go on with a thread."""
-    from .gateways.run import Request, run
+    from .gateways.request import Request
+    from .gateways.run import run
 
+    if prompt == "-" and input_format == "stream-json":
+        raise UsageError(
+            "With --input stream-json standard input holds operations, so '-' cannot be the prompt."
+        )
     request = Request(
-        prompt=_prompt(prompt, input_format),
+        prompt=prompt,
         model=model,
         max_iterations=max_iterations,
         stream=False if no_stream else None,
@@ -230,20 +240,6 @@ def approve_command(
     from .gateways.approve import approve
 
     return approve(os.environ, thread, yes=yes, feedback=feedback, output=output)
-
-
-def _prompt(given: str | None, input_format: str) -> str | None:
-    """The prompt, read from standard input when it is `-`."""
-    if given != "-":
-        return given
-    if input_format == "stream-json":
-        raise UsageError(
-            "With --input stream-json standard input holds operations, so '-' cannot be the prompt."
-        )
-    text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
-    if not text.strip():
-        raise UsageError("The prompt on standard input is empty.")
-    return text
 
 
 register(app)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..threads.store import Store
-    from .run import Output
+    from .request import Output
 
 
 WATCH_S = 2.0
@@ -62,7 +62,8 @@ def approve(
         print(f"Answered; {holder} goes on with it.", file=sys.stderr)  # noqa: T201 - the command's answer
         _print(Outcome("done", thread_id), output, environ)
         return 0
-    from .run import Request, run  # noqa: PLC0415 - half a second that the live case need not pay
+    from .request import Request  # noqa: PLC0415 - half a second that the live case need not pay
+    from .run import run  # noqa: PLC0415 - as above
 
     return run(Request(resume=thread_id, output=output, answer=answer, approve="ask"), environ)
 

@@ -13,7 +13,8 @@ from .approve import show
 from .headless import TextSink
 from .progress import progress_lines
 from .redaction import secret_values
-from .run import Request, run
+from .request import Request
+from .run import run
 from .streams import Writer, is_terminal
 
 if TYPE_CHECKING:

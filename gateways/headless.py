@@ -35,6 +35,9 @@ class Sink(Protocol):
     def event(self, event: Event) -> None:
         """Take one event, in order of `seq`."""
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Redact these values, too, from now on."""
+
     def close(self, outcome: Outcome) -> None:
         """Say how it ended; nothing comes after."""
 
@@ -57,6 +60,10 @@ class TextSink:
         self._colours = colours_wanted(err, env or {})
         self._out_is_terminal = is_terminal(out)
         self._secrets = tuple(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Redact these values, too."""
+        self._secrets = (*self._secrets, *secrets)
 
     def event(self, event: Event) -> None:
         """Write the progress lines of one event."""
@@ -89,6 +96,10 @@ class JsonSink:
         self.out = Writer(out)
         self._secrets = tuple(secrets)
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Redact these values, too."""
+        self._secrets = (*self._secrets, *secrets)
+
     def event(self, event: Event) -> None:
         """Nothing: the outcome says it all."""
 
@@ -109,6 +120,10 @@ class StreamJsonSink:
         self._secrets = tuple(secrets)
         self._last: Event | None = None
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Redact these values, too."""
+        self._secrets = (*self._secrets, *secrets)
+
     def event(self, event: Event) -> None:
         """Write one event; `shutdown` is not written."""
         if event.name == "shutdown":
@@ -120,7 +135,7 @@ class StreamJsonSink:
     def close(self, outcome: Outcome) -> None:
         """Write the closing event if the run itself could not, e.g. when it failed before it began."""
         last = self._last.name if self._last is not None else None
-        if last in CLOSING or (last == "compacted" and outcome.status == "done"):
+        if last in CLOSING or outcome.status == "done":
             return
         seq = self._last.seq + 1 if self._last is not None else 1
         at = datetime.now(UTC).isoformat()

@@ -6,36 +6,33 @@ import asyncio
 import io
 import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ..configs.home import ml_intern_home
-from ..configs.models import choose_model
-from ..configs.settings import load_settings
 from ..errors import MlInternError, UsageError, UserError
 from ..events import CLOSING
 from ..llm.routes import resolve
-from ..threads import ids, listing
+from ..threads import listing
 from ..threads.model_settings import model_settings
-from ..threads.opening import Opening, open_session, open_store
+from ..threads.opening import open_session, open_store
 from .crash import report
 from .headless import JsonSink, StreamJsonSink, TextSink
-from .outcome import Outcome, Status, gravest
+from .outcome import EXIT_CODES, Outcome, Status, gravest
+from .private_memory import keep_memory_private
 from .redaction import redact, secret_values
+from .request import Request, opening_for
 from .streams import Writer, without_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..configs.settings import Loaded
     from ..events import Event
     from ..threads.session import Session
     from ..threads.store import Store
-    from .headless import Sink, Verbosity
+    from .headless import Sink
 
-Output = Literal["text", "json", "stream-json"]
-ApprovalMode = Literal["auto", "ask", "deny"]
 
 _STATUS: dict[str, Status] = {
     "turn_complete": "done",
@@ -48,34 +45,6 @@ _STATUS: dict[str, Status] = {
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line asks for."""
-
-    prompt: str | None = None
-    model: str | None = None
-    max_iterations: int | None = None
-    stream: bool | None = None
-    thread: str | None = None
-    continue_last: bool = False
-    resume: str | None = None
-    """An id, or empty for the last thread; None: not asked to resume."""
-    output: Output = "text"
-    approve: ApprovalMode | None = None
-    input: Literal["text", "stream-json"] = "text"
-    max_cost: float | None = None
-    cwd: Path | None = None
-    config: Path | None = None
-    verbosity: Verbosity = "normal"
-    answer: dict[str, Any] | None = None
-    """An answer to the waiting approval, as `ml-intern approve` makes it."""
-
-    @property
-    def chooses_thread(self) -> bool:
-        """Whether an existing thread is meant."""
-        return self.thread is not None or self.continue_last or self.resume is not None
-
-
 def run(request: Request, environ: Mapping[str, str], sink: Sink | None = None) -> int:
     """Do what was asked and show it; returns the exit code. Errors of the person never raise.
 
@@ -84,23 +53,35 @@ def run(request: Request, environ: Mapping[str, str], sink: Sink | None = None) 
         environ: Environment of the process.
         sink: Where events go; None: what `request.output` names.
     """
+    keep_memory_private()
     sink = sink or _sink(request, environ)
     watcher = _Watcher(sink)
     try:
+        if request.prompt == "-":
+            request = replace(request, prompt=_from_stdin())
         outcome = asyncio.run(_run(request, environ, watcher))
     except UsageError:
         raise
     except MlInternError as error:
         outcome = watcher.failed(str(error))
-    except asyncio.CancelledError:
-        outcome = Outcome("interrupted", watcher.thread_id, error=watcher.signal_name)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        outcome = Outcome("interrupted", watcher.thread_id, error=watcher.signal_name or "by a signal")
     except Exception as error:  # noqa: BLE001 - the process boundary: a bug, too, owes `-o json` its object
         outcome = watcher.failed(report(error, environ))
     sink.close(outcome)
     if outcome.status == "error" and request.output != "text":
         line = redact(f"Error: {outcome.error}\n", secret_values(environ))
         Writer(sys.stderr).write(without_controls(line))
-    return gravest(outcome.exit_code)
+    # A signal that came when all was done has interrupted nothing.
+    stopped = watcher.signal_name is not None and outcome.status != "done"
+    return gravest(outcome.exit_code, *([EXIT_CODES["interrupted"]] if stopped else []))
+
+
+def _from_stdin() -> str:
+    text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    if not text.strip():
+        raise UsageError("The prompt on standard input is empty.")
+    return text
 
 
 class _Watcher:
@@ -117,6 +98,10 @@ class _Watcher:
             self.closing = event
         self._sink.event(event)
 
+    def hide(self, secrets: Sequence[str]) -> None:
+        """Keep these out of everything shown from now on."""
+        self._sink.hide(secrets)
+
     def failed(self, text: str) -> Outcome:
         """The outcome of a run that an error ended."""
         return Outcome("error", self.thread_id, error=text)
@@ -126,11 +111,14 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
     loop = asyncio.get_running_loop()
     stop = _Stop(watcher, asyncio.current_task())
     for number in _SIGNALS:
-        loop.add_signal_handler(number, stop, number)
+        # What whoever started us chose to ignore (nohup, a background job) stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
     home = ml_intern_home(environ)
     store = open_store(home)
     try:
-        opening = _opening(request, environ, store)
+        opening = opening_for(request, environ, store)
+        watcher.hide(secret_values(opening.loaded.env))
         watcher.thread_id = None if opening.create else opening.thread_id
         _warn(opening.loaded, request)
         # A missing key is said before seconds go into imports.
@@ -144,8 +132,11 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
         raise
     watcher.thread_id, stop.session = session.thread_id, session
     try:
-        await _check_price(session, request)
-        await _work(session, request, watcher)
+        try:
+            await _check_price(session, request)
+            await _work(session, request, watcher)
+        except UserError as error:
+            await session.fail(str(error))
         return await _outcome(session, watcher)
     finally:
         await session.close()
@@ -163,18 +154,22 @@ async def _work(session: Session, request: Request, watcher: _Watcher) -> None:
         },
     )
     if request.input == "stream-json":
-        from .operations import serve  # noqa: PLC0415 - only this mode reads operations
-
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(
-                encoding="utf-8", errors="replace"
-            )  # a bad byte spoils its line, not the run
-        await serve(session, sys.stdin, stopped=lambda: watcher.signal_name is not None)
-        return
-    if not await _finish(session, request, watcher):
-        return
-    if request.prompt is not None:
+        await _serve(session, request, watcher)
+    elif await _finish(session, request, watcher) and request.prompt is not None:
         await session.take(request.prompt)
+
+
+async def _serve(session: Session, request: Request, watcher: _Watcher) -> None:
+    """Finish what is half done, take the prompt if there is one, then operations until they end."""
+    from .operations import serve  # noqa: PLC0415 - only this mode reads operations
+
+    going_on = bool(await session.waiting()) or await session.is_unfinished()
+    ready = not going_on or await _finish(session, request, watcher)
+    if ready and request.prompt is not None:
+        await session.take(request.prompt)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # a bad byte spoils its line, not the run
+    await serve(session, sys.stdin, stopped=lambda: watcher.signal_name is not None)
 
 
 async def _finish(session: Session, request: Request, watcher: _Watcher) -> bool:
@@ -189,6 +184,8 @@ async def _finish(session: Session, request: Request, watcher: _Watcher) -> bool
         await session.answer(answer)
     elif request.prompt is None or await session.is_unfinished():
         await session.go_on(fresh_count=request.resume is not None)
+    if watcher.signal_name is not None:
+        return False
     return watcher.closing is None or watcher.closing.name == "turn_complete"
 
 
@@ -251,50 +248,6 @@ def _sink(request: Request, environ: Mapping[str, str]) -> Sink:
     if request.output == "stream-json":
         return StreamJsonSink(sys.stdout, secrets=secrets)
     return TextSink(sys.stdout, sys.stderr, verbosity=request.verbosity, env=environ, secrets=secrets)
-
-
-def _opening(request: Request, environ: Mapping[str, str], store: Store) -> Opening:
-    """Which thread is meant, with the settings of the directory it works in."""
-    here = (request.cwd or Path.cwd()).absolute()
-    if not here.is_dir():
-        raise UserError(f"{str(here)!r} is not a directory; give another --cwd.")
-    thread_id, row = _thread(request, store, str(here))
-    cwd = Path(row["cwd"]) if row else here
-    if row and request.cwd and cwd != here:
-        raise UserError(f"Thread {thread_id} works in {cwd}, not in {here}; leave --cwd away.")
-    flags = {
-        "model_name": request.model,
-        "max_iterations": request.max_iterations,
-        "stream": request.stream,
-        "approval_mode": request.approve,
-        "max_cost": request.max_cost,
-    }
-    if not cwd.is_dir():
-        raise UserError(f"The directory of thread {thread_id}, {cwd}, is gone; put it back to go on with it.")
-    loaded = load_settings(environ=environ, cwd=cwd, config_file=request.config, flags=flags)
-    model_id = request.model or (row or {}).get("model") or choose_model(loaded.settings, loaded.env)
-    return Opening(
-        thread_id=thread_id,
-        cwd=cwd,
-        loaded=loaded,
-        model_id=model_id,
-        create=row is None,
-        approval_mode=loaded.settings.approval_mode or "auto",
-        stream=loaded.settings.stream,
-    )
-
-
-def _thread(request: Request, store: Store, cwd: str) -> tuple[str, dict[str, Any] | None]:
-    """Id of the thread that is meant, and its row when there is one."""
-    if request.resume:
-        thread_id = listing.resolve_id(store, request.resume)
-    elif request.resume is not None or request.continue_last:
-        thread_id = listing.last_thread_of(store, cwd)
-    elif request.thread is not None:
-        thread_id = ids.check_id(request.thread)
-    else:
-        return ids.new_id(), None
-    return thread_id, listing.thread_row(store, thread_id)
 
 
 def _will_call_model(request: Request, store: Store, thread_id: str) -> bool:

@@ -120,6 +120,8 @@ def extend_history(history: list[Entry], writes: Sequence[list[Entry]]) -> list[
     return [*history, *(entry for write in writes for entry in write)]
 
 
+ApprovalMode = Literal["auto", "ask", "deny"]
+"""What becomes of a call that a rule wants asked."""
 StopReason = Literal["answer", "iterations", "cost", "repetition", "context"]
 
 
@@ -269,7 +271,7 @@ class AgentContext:
     """(tool, canonical arguments) -> allow, ask or deny."""
     blobs: Blobs
     limits: Limits = field(default_factory=Limits)
-    approval_mode: Literal["auto", "ask", "deny"] = "auto"
+    approval_mode: ApprovalMode = "auto"
     answered_hash: str | None = None
     """Hash of the waiting approval that this run answers."""
     stream: bool = True

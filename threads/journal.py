@@ -83,10 +83,12 @@ class Journal:
         statement = update(threads).where(threads.c.id == self._thread_id).values(updated_at=now(), **values)
         self._follow(self._store.execute(statement))
 
-    def begin_turn(self, title: str) -> None:
-        """Count a user turn; the first one gives the thread its title."""
+    def begin_turn(self, title: str, approval_mode: str) -> None:
+        """Count a user turn and keep the mode it runs in; the first one gives the thread its title."""
         kept = case((threads.c.title == "", title), else_=threads.c.title)
-        self.update_thread(turn_count=threads.c.turn_count + 1, iterations_base=0, title=kept)
+        self.update_thread(
+            turn_count=threads.c.turn_count + 1, iterations_base=0, title=kept, approval_mode=approval_mode
+        )
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is stored; raises what storing it raised."""

@@ -37,6 +37,8 @@ class Opening:
     create: bool = False
     """Make the thread when there is none of that id."""
     approval_mode: Literal["auto", "ask", "deny"] = "auto"
+    mode_given: bool = False
+    """`approval_mode` was asked for on this very command line: it holds for a turn under way, too."""
     headless: bool = True
     stream: bool = True
     model: Completer | None = None
@@ -118,5 +120,6 @@ async def _open(
         await saver.conn.close()
         raise
     return Session(
-        opening.thread_id, store, saver, journal, effect_log, ledger, lease, graph, context, row["status"]
-    )
+        opening.thread_id, store, saver, journal, effect_log, ledger, lease, graph, context, row["status"],
+        turn_mode=opening.approval_mode if opening.mode_given else row["approval_mode"],
+    )  # fmt: skip

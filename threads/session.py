@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..events import EventName
     from ..graphs.agent import AgentGraph
-    from ..graphs.state import AgentContext, Entry
+    from ..graphs.state import AgentContext, ApprovalMode, Entry
     from .budget import Ledger
     from .checkpointer import JournalingSaver
     from .effects import EffectLog
@@ -53,6 +53,8 @@ class Session:
     context: AgentContext
     status: str
     """Status of the thread; `running` when it is opened means that a crash ended it."""
+    turn_mode: ApprovalMode | None = None
+    """Approval mode of the turn under way; None: that of this run."""
     _task: asyncio.Task[Any] | None = None
     _beginning: bool = False
     _interrupt_reason: str | None = None
@@ -87,7 +89,8 @@ class Session:
         try:
             await self._settle("abandoned")
             entry = user_entry(prompt)
-            self.journal.begin_turn(listing.title_of(prompt))
+            self.turn_mode = None
+            self.journal.begin_turn(listing.title_of(prompt), self.context.approval_mode)
             self.journal.emit("user_message", {"text": prompt, "entry_id": entry["id"]})
             await self._begin(entry)
         finally:
@@ -178,6 +181,11 @@ class Session:
         """Say once more what the thread waits for."""
         self._close("approval_required", payload, status="waiting")
 
+    async def fail(self, text: str) -> None:
+        """Close the operation with an error of the person's."""
+        self._close("error", {"error": text}, status=self.status if self.status != "running" else "error")
+        await self.journal.drain()
+
     def last_text(self, values: Mapping[str, Any]) -> str | None:
         """The newest final answer there is, for runs that did not end with one."""
         return final_response(values.get("history", []))
@@ -233,7 +241,11 @@ class Session:
         self.status = "running"
         self.journal.update_thread(status="running")
         self.journal.emit("processing", {"message": "working"})
-        self._task = asyncio.create_task(self._stream(graph_input, answered))
+        # Going on must never widen what a turn was started under.
+        context = dataclasses.replace(
+            self.context, approval_mode=self.turn_mode or self.context.approval_mode
+        )
+        self._task = asyncio.create_task(self._stream(graph_input, context, answered))
         if self._interrupt_reason:
             self._task.cancel()
         try:
@@ -254,11 +266,13 @@ class Session:
             self._interrupt_reason = None
         await self.journal.drain()
 
-    async def _stream(self, graph_input: Any, answered: str | None) -> dict[str, Any] | None:
+    async def _stream(
+        self, graph_input: Any, context: AgentContext, answered: str | None
+    ) -> dict[str, Any] | None:
         """Run the graph; returns the payload of the approval it suspended on, if any."""
         payload: dict[str, Any] | None = None
         async for update_ in self.graph.astream(
-            graph_input, self.config, context=self.context, stream_mode="updates", durability="sync"
+            graph_input, self.config, context=context, stream_mode="updates", durability="sync"
         ):
             if "__interrupt__" in update_:
                 payload = update_["__interrupt__"][0].value

@@ -39,6 +39,7 @@ threads = Table(
     Column("unpriced_calls", Integer, nullable=False, default=0),
     Column("max_cost_usd", Float),
     Column("iterations_base", Integer, nullable=False, default=0),
+    Column("approval_mode", String),
     Column("system_prompt", Text, nullable=False, default=""),
     Index("threads_by_update", "updated_at"),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from ml_intern.nodes._entries import text_of, wire_messages
 from ml_intern.tests.bench import openai_rules
 from ml_intern.tests.bench.script import Script, Step
-from ml_intern.tests.crash.launch import marked_processes
+from ml_intern.tests.crash.launch import CONSOLE_SCRIPT, marked_processes
 from ml_intern.tests.crash.scenario import FINAL, MODELS, PROMPT, THREAD, Scenario, call
 from ml_intern.tests.crash.verdict import journal_breaches, read_history
 from ml_intern.threads.blobs import BlobStore
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_intern.graphs.state import Entry
+    from ml_intern.tests.conftest import ServerFactory
     from ml_intern.tests.crash.launch import Run, Warm
 
 LONG = "sleep 300 & sleep 300"
@@ -168,3 +171,23 @@ def test_a_signal_right_after_the_prompt_loses_it_not(tmp_path: Path, warm: Warm
         users = [text_of(entry) for entry in check_usable(scenario) if entry["kind"] == "user"]
         assert users == [PROMPT]
         assert list(journal_breaches(scenario.database, THREAD, check_usable(scenario))) == []
+
+
+def test_a_signal_that_whoever_started_the_run_ignores_stays_ignored(
+    start_model_server: ServerFactory, tmp_path: Path
+) -> None:
+    server = start_model_server(Script([Step("Done.", hold="gate")]))
+    line = f"trap '' HUP; exec '{CONSOLE_SCRIPT}' -m vllm/scripted -o stream-json Go"
+    environment = {**os.environ, "VLLM_BASE_URL": server.base_url}
+    with subprocess.Popen(
+        ["/bin/sh", "-c", line], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while '"processing"' not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        server.wait_for_requests(1)
+        server.release("gate")
+        rest = process.stdout.read()
+    assert '"turn_complete"' in rest
+    assert process.returncode == 0

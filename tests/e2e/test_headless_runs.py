@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ml_intern.gateways.run import Request, run
+from ml_intern.gateways.request import Request
+from ml_intern.gateways.run import run
 from ml_intern.tests.bench.script import Step, Track
 from ml_intern.tests.threads.world import bash, call, calls
 

@@ -58,7 +58,9 @@ def test_a_demo_killed_in_the_middle_is_finished_by_a_resume(cli: CommandLine) -
                 break
         assert process.stdout is not None
         thread = directory(process.stdout.read()).name
-    done: Done = cli("-r", thread)
+    waiting: Done = cli("-r", thread)
+    assert waiting.code == 4, waiting.err  # going on keeps the mode the demo began in: it asks
+    done: Done = cli("approve", thread, "--yes")
     assert done.code == 0, done.err
     assert "87.5 % with their squares" in done.out
     assert "> write" not in done.err, "what was finished does not run again"

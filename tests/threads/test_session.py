@@ -378,3 +378,15 @@ async def test_a_settled_batch_is_one_step_with_every_result_once(worlds: Worlds
         await interrupted(thread, "Go.", "tool_call", tool_call_id="c2")
     (step,) = [row for row in world.steps() if row["node"] == "tool_exec"]
     assert step["what"] == "bash: ok; bash: cancelled"
+
+
+async def test_going_on_never_widens_the_mode_a_turn_was_begun_in(worlds: Worlds) -> None:
+    world = worlds(calls(bash("sleep 60", "c1")), calls(bash("rm -r d", "c2")), "Done.")
+    async with world.open(approval_mode="ask") as thread:
+        await interrupted(thread, "Go.", "tool_call", tool_call_id="c1")
+    async with world.open(approval_mode="auto") as thread:
+        await thread.go_on()
+        assert thread.said("approval_required")
+    async with world.open(approval_mode="auto", mode_given=True) as thread:
+        await thread.answer(True)
+        assert thread.said("turn_complete")

@@ -301,6 +301,9 @@ def test_looking_for_environments_takes_no_quadratic_time() -> None:
 
 def test_a_command_nobody_understands_is_still_denied_by_its_text() -> None:
     rules = rules_of([{"action": "deny", "tool": "bash", "match": {"command": "curl"}}], "test")
-    where = {"cwd": Path("/w"), "home": Path("/h"), "rules": rules}
-    assert evaluate("bash", {"command": "curl 'x"}, **where).action == "deny"
-    assert evaluate("bash", {"command": "wget 'x"}, **where).rule == "unparsable"
+
+    def decided(command: str) -> Decision:
+        return evaluate("bash", {"command": command}, cwd=Path("/w"), home=Path("/h"), rules=rules)
+
+    assert decided("curl 'x").action == "deny"
+    assert decided("wget 'x").rule == "unparsable"
