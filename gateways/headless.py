@@ -119,6 +119,7 @@ class StreamJsonSink:
         self.out = Writer(out)
         self._secrets = tuple(secrets)
         self._last: Event | None = None
+        self._last_seq = 0
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Redact these values, too."""
@@ -126,6 +127,7 @@ class StreamJsonSink:
 
     def event(self, event: Event) -> None:
         """Write one event; `shutdown` is not written."""
+        self._last_seq = event.seq
         if event.name == "shutdown":
             return
         self._last = event
@@ -135,9 +137,9 @@ class StreamJsonSink:
     def close(self, outcome: Outcome) -> None:
         """Write the closing event if the run itself could not, e.g. when it failed before it began."""
         last = self._last.name if self._last is not None else None
-        if last in CLOSING or outcome.status == "done":
+        if last in CLOSING or (last == "compacted" and outcome.status == "done"):
             return
-        seq = self._last.seq + 1 if self._last is not None else 1
+        seq = self._last_seq + 1
         at = datetime.now(UTC).isoformat()
         name = _CLOSING_EVENT[outcome.status]
         self.event(Event(seq, outcome.thread_id, name, at, _closing_data(outcome)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..configs.home import ml_intern_home
-from ..errors import MlInternError, UsageError, UserError
+from ..errors import MlInternError, TakenOver, UsageError, UserError
 from ..events import CLOSING
 from ..llm.routes import resolve
 from ..threads import listing
@@ -135,6 +135,8 @@ async def _run(request: Request, environ: Mapping[str, str], watcher: _Watcher) 
         try:
             await _check_price(session, request)
             await _work(session, request, watcher)
+        except TakenOver:
+            raise  # nothing may be written any more, not even that
         except UserError as error:
             await session.fail(str(error))
         return await _outcome(session, watcher)

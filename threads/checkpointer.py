@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
@@ -12,7 +13,7 @@ from .describe import describe
 from .store import BUSY_TIMEOUT_MS, fence_sql, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_core.runnables import RunnableConfig
@@ -61,7 +62,8 @@ class JournalingSaver(AsyncSqliteSaver):
         if self.journal:
             await self.journal.flush()
         with in_words(self.path):
-            stored = await super().aput(config, checkpoint, metadata, new_versions)
+            async with self._whole():
+                stored = await super().aput(config, checkpoint, metadata, new_versions)
         if self.journal:
             self._number(config["configurable"].get("checkpoint_id"), checkpoint["id"], metadata)
         return stored
@@ -77,8 +79,18 @@ class JournalingSaver(AsyncSqliteSaver):
         if self.journal:
             await self.journal.flush()
         with in_words(self.path):
-            await super().aput_writes(config, writes, task_id, task_path)
+            async with self._whole():
+                await super().aput_writes(config, writes, task_id, task_path)
         self._written.setdefault(config["configurable"]["checkpoint_id"], []).append((task_path, writes))
+
+    @asynccontextmanager
+    async def _whole(self) -> AsyncIterator[None]:
+        """Undo a write that failed: the transaction it began would lock our own other connection out."""
+        try:
+            yield
+        except aiosqlite.Error:
+            await self.conn.rollback()
+            raise
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint, the newest by default."""
