@@ -44,6 +44,8 @@ class JournalingSaver(AsyncSqliteSaver):
         self.journal: Journal | None = None
         self.effect_log: EffectLog | None = None
         self.ledger: Ledger | None = None
+        self.write_count = 0
+        """Writes so far: what was read before the newest of them is out of date."""
         self.settling_node: str | None = None
         """Node that an `aupdate_state` under way writes as; its checkpoint is a step too."""
 
@@ -86,11 +88,14 @@ class JournalingSaver(AsyncSqliteSaver):
     @asynccontextmanager
     async def _whole(self) -> AsyncIterator[None]:
         """Undo a write that failed: the transaction it began would lock our own other connection out."""
+        self.write_count += 1
         try:
             yield
         except aiosqlite.Error:
             await self.conn.rollback()
             raise
+        finally:
+            self.write_count += 1  # again: a read in between has seen neither state for sure
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint, the newest by default."""

@@ -104,11 +104,13 @@ async def _open(
         saver.journal, saver.effect_log, saver.ledger = journal, effect_log, ledger
         graph = build_agent(saver)
         config: RunnableConfig = {"configurable": {"thread_id": opening.thread_id}}
-        if (await graph.aget_state(config)).created_at is None:
+        state = await graph.aget_state(config)
+        if state.created_at is None:
             # Every thread is born with an empty root, where undoing its first turn leads to.
             await graph.aupdate_state(config, None, as_node="__end__")
+            state = await graph.aget_state(config)
         await heal_steps(saver, journal, opening.thread_id)
-        history = (await graph.aget_state(config)).values.get("history", [])
+        history = state.values.get("history", [])
         # A command that only reads has no row of its own, but may run for hours all the same.
         running = effect_log.open_calls() | (unanswered_calls(history) - effect_log.finished_calls())
         await asyncio.to_thread(end_leftovers, home, opening.thread_id, running)
@@ -122,4 +124,5 @@ async def _open(
     return Session(
         opening.thread_id, store, saver, journal, effect_log, ledger, lease, graph, context, row["status"],
         turn_mode=opening.approval_mode if opening.mode_given else row["approval_mode"],
+        standing=(saver.write_count, state),
     )  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.runnables import RunnableConfig
+    from langgraph.types import StateSnapshot
 
     from ..events import EventName
     from ..graphs.agent import AgentGraph
@@ -53,6 +54,8 @@ class Session:
     context: AgentContext
     status: str
     """Status of the thread; `running` when it is opened means that a crash ended it."""
+    standing: tuple[int, StateSnapshot | None] = (-1, None)
+    """The newest checkpoint as last read, after how many writes of the saver."""
     turn_mode: ApprovalMode | None = None
     """Approval mode of the turn under way; None: that of this run."""
     _task: asyncio.Task[Any] | None = None
@@ -69,18 +72,27 @@ class Session:
         """Whether a turn runs right now, from the moment its prompt is taken."""
         return self._task is not None or self._beginning
 
+    async def _standing(self) -> StateSnapshot:
+        """Where the graph stands; read once between two writes, since a long history takes its time."""
+        read_at, snapshot = self.standing
+        if read_at != self.saver.write_count or snapshot is None:
+            read_at = self.saver.write_count
+            snapshot = await self.graph.aget_state(self.config)
+            self.standing = (read_at, snapshot)
+        return snapshot
+
     async def state(self) -> dict[str, Any]:
         """The values of the newest checkpoint."""
-        return (await self.graph.aget_state(self.config)).values
+        return (await self._standing()).values
 
     async def is_unfinished(self) -> bool:
         """Whether a turn is under way: interrupted, crashed, failed, waiting, or not even begun."""
-        snapshot = await self.graph.aget_state(self.config)
+        snapshot = await self._standing()
         return bool(unfinished_nodes(snapshot)) or await self._lost_prompt(snapshot.values) is not None
 
     async def waiting(self) -> dict[str, Any] | None:
         """The approval this thread waits for, or None."""
-        snapshot = await self.graph.aget_state(self.config)
+        snapshot = await self._standing()
         return await questions.waiting_question(self.store, self.thread_id, snapshot)
 
     async def take(self, prompt: str) -> None:
@@ -99,7 +111,7 @@ class Session:
     async def _begin(self, entry: Entry) -> None:
         """Put what the person said into the graph and run it."""
         self._limit_from(0)
-        values = (await self.graph.aget_state(self.config)).values
+        values = (await self._standing()).values
         await self._drive(
             {
                 "history": [entry],
@@ -119,7 +131,7 @@ class Session:
         Args:
             fresh_count: Count the iterations anew, as `-r` does and `approve` does not.
         """
-        snapshot = await self.graph.aget_state(self.config)
+        snapshot = await self._standing()
         values = snapshot.values
         if fresh_count and values.get("turn"):
             base = values["turn"]["iterations"]
@@ -194,7 +206,7 @@ class Session:
         """Shrink the history by hand, below what the automatic gate would."""
         if await self.is_unfinished():
             raise UserError("The thread is in the middle of a turn; finish it with -r before compacting.")
-        values = (await self.graph.aget_state(self.config)).values
+        values = (await self._standing()).values
         history = values.get("history", [])
         before = total_tokens(history)
         room = await make_room(history, before // 2, self.context)
@@ -319,7 +331,7 @@ class Session:
     async def _interrupted(self) -> None:
         """Settle what was half done and say so; the thread can go on from here at once."""
         reason = self._interrupt_reason or "interrupted"
-        snapshot = await self.graph.aget_state(self.config)
+        snapshot = await self._standing()
         if "tool_exec" in unfinished_nodes(snapshot):
             await self._settle("cancelled")
         self._close("interrupted", {"reason": reason}, status="interrupted")
@@ -333,6 +345,7 @@ class Session:
             blobs=self.context.blobs,
             emit=self.journal.emit,
             why=why,
+            state=await self._standing(),
         )
         if why == "abandoned":
             questions.settle_others(self.store, self.thread_id, None)

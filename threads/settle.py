@@ -34,13 +34,14 @@ async def settle(
     blobs: Blobs,
     emit: Emit,
     why: Why,
+    state: StateSnapshot | None = None,
 ) -> list[Entry]:
     """Write results for the newest batch if it is not over; returns the results that were missing.
 
     LangGraph shows finished results of a half-done superstep but drops them when anything else is
     written, so they are all written again together with the missing ones.
     """
-    state = await graph.aget_state(config)
+    state = state or await graph.aget_state(config)
     history: list[Entry] = state.values.get("history", [])
     found = last_calls(history)
     if found is None or not unfinished_nodes(state) & {"tool_exec", "approval_interrupt", "doom_check"}:
