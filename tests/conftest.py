@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 GUARD = NetworkGuard()
 GUARD.install()
+# Whoever started the tests may ignore it (nohup); what they start must not inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 FOREIGN_ENDINGS = ("_API_KEY", "_TOKEN", "_BASE_URL", "_API_BASE", "_PROXY", "_ENDPOINT")
 FOREIGN_STARTS = ("ML_INTERN_", "HF_", "LITELLM_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "XDG_", "GIT_")

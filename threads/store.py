@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import queue
 import sqlite3
 import threading
@@ -14,7 +15,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from ..configs.home import touch_private
+from ..configs.home import open_private, touch_private
 from ..errors import TakenOver, UserError
 from .tables import FENCED, SCHEMA_VERSION, metadata
 
@@ -62,7 +63,10 @@ class Store:
         self._full_sync = True
         try:
             touch_private(path)
-            self._connection = _connect(path)
+            # Several processes that make or first open one database at once would lock each other out.
+            with open_private(path.with_name("opening.lock"), "a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._connection = _connect(path)
         except (DatabaseError, sqlite3.Error, OSError) as error:
             raise database_error(error, path) from error
         self._worker = threading.Thread(target=self._work, name="ml-intern-store", daemon=True)
